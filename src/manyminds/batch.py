@@ -1,0 +1,127 @@
+"""From examples to tensors: averages become row weights once, over the whole update; afterwards rows only add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from manyminds.records import Example, Floats, Ids
+
+if TYPE_CHECKING:
+    from manyminds.objective import Term
+
+RowWeights = Callable[[Tensor, Tensor], Tensor]
+"""(lengths, row weights) -> one token weight per row; see formulas/averages.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An example with its token weight in each term, in the order of the terms."""
+
+    example: Example
+    weights: Floats
+    planes: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        return len(self.example.prompt_ids) + len(self.example.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows as right-padded tensors. T counts response positions; `starts[b]` is where row b's response begins.
+
+    `weights[k, b, t]` is the weight of token t of row b in term k: 0 at padding, at masked tokens, and in every term
+    that does not read the row's kind.
+    """
+
+    tokens: Int[Tensor, "B L"]
+    starts: Int[Tensor, " B"]
+    targets: Int[Tensor, "B T"]
+    mask: Float[Tensor, "B T"]
+    weights: Float[Tensor, "K B T"]
+    advantages: Float[Tensor, "B T"]
+    planes: Mapping[str, Float[Tensor, "B T"]] = field(default_factory=dict)
+    teacher_tokens: Int[Tensor, "B M"] | None = None
+    teacher_starts: Int[Tensor, " B"] | None = None
+    media: tuple[tuple[str, ...], ...] = ()
+
+    def plane(self, name: str, default: Tensor) -> Tensor:
+        """A named per-token value, or `default` where no example carries one."""
+        return self.planes.get(name, default)
+
+
+def counted(example: Example) -> int:
+    """How many response tokens count: those the policy chose."""
+    return sum(example.mask) if example.mask else len(example.ids)
+
+
+def weigh(examples: Sequence[Example], terms: Sequence[Term]) -> list[Row]:
+    """Fold each term's average into one weight per row, over all examples of the update.
+
+    Must see every row of the update, of all ranks and also those of advantage 0: an average over fewer rows is
+    another average.
+    """
+    weights = torch.zeros(len(terms), len(examples), dtype=torch.float64)
+    for k, term in enumerate(terms):
+        read = [i for i, example in enumerate(examples) if example.kind == term.kind]
+        if not read or term.coefficient == 0:
+            continue
+        lengths = torch.tensor([float(counted(examples[i])) for i in read], dtype=torch.float64)
+        row_weights = torch.tensor([examples[i].weight for i in read], dtype=torch.float64)
+        weights[k, read] = term.average(lengths, row_weights)
+    return [Row(example, tuple(w)) for example, w in zip(examples, weights.T.tolist(), strict=True)]
+
+
+def alive(row: Row, terms: Sequence[Term]) -> bool:
+    """Whether the row can have a gradient. Dropping dead rows *after* `weigh` leaves the gradient as it is."""
+    advantage = row.example.advantage
+    credited = any(advantage) if isinstance(advantage, tuple) else advantage != 0
+    return any(
+        weight != 0 and (credited or not term.follows_advantage)
+        for weight, term in zip(row.weights, terms, strict=True)
+    )
+
+
+def _right_padded(rows: Sequence[Sequence[int] | Floats], dtype: torch.dtype, fill: float = 0) -> Tensor:
+    width = max((len(row) for row in rows), default=0)
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=dtype)
+
+
+def _per_token(value: float | Floats, ids: Ids) -> Floats:
+    return value if isinstance(value, tuple) else (value,) * len(ids)
+
+
+def collate(rows: Sequence[Row], *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> Batch:
+    """Rows as one right-padded batch. Padding is told by `mask` and `weights`, never by a token id."""
+    examples = [row.example for row in rows]
+    mask = _right_padded([e.mask or (1,) * len(e.ids) for e in examples], dtype)
+    row_weights = torch.tensor([row.weights for row in rows], dtype=dtype).T
+    names = {name for row in rows for name in (*row.planes, *row.example.planes)}
+    planes = {
+        name: _right_padded(
+            [row.planes.get(name) or row.example.planes.get(name) or (0.0,) * len(row.example.ids) for row in rows], dtype
+        ).to(device)
+        for name in sorted(names)
+    }
+    taught = any(e.teacher_prompt_ids for e in examples)
+    teachers = [e.teacher_prompt_ids or e.prompt_ids for e in examples]
+    return Batch(
+        tokens=_right_padded([e.prompt_ids + e.ids for e in examples], torch.long).to(device),
+        starts=torch.tensor([len(e.prompt_ids) for e in examples], device=device),
+        targets=_right_padded([e.ids for e in examples], torch.long).to(device),
+        mask=mask.to(device),
+        weights=(row_weights[:, :, None] * mask[None]).to(device),
+        advantages=_right_padded([_per_token(e.advantage, e.ids) for e in examples], dtype).to(device),
+        planes=planes,
+        teacher_tokens=_right_padded([t + e.ids for t, e in zip(teachers, examples, strict=True)], torch.long).to(device)
+        if taught
+        else None,
+        teacher_starts=torch.tensor([len(t) for t in teachers], device=device) if taught else None,
+        media=tuple(e.media for e in examples),
+    )

@@ -1,0 +1,151 @@
+"""What the model can do under every prompt: greedy accuracy, vote, oracle, pass@k, shares of groups without a signal.
+
+An evaluation is a plain mapping that JSON holds: the metrics with 95 % bootstrap intervals over questions (one model,
+one seed: they do not cover seeds), and every greedy answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manyminds.formulas.pass_at_k import pass_at_k
+from manyminds.formulas.votes import majority
+from manyminds.loading import Loaded
+from manyminds.records import PLAIN, Ask, Decoding, Prompt, Question, Scored
+
+RESAMPLES = 1000
+Values = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
+
+
+def evaluate(
+    loaded: Loaded, questions: Sequence[Question], *, split: str, step: int, best: str | None = None, samples: int = 0
+) -> dict[str, Any]:
+    """All prompts on these questions; with `samples`, also what `samples` drawn answers per expert say.
+
+    `best` names the prompt that did best on validation; its accuracy is reported as "best". Without it (on validation
+    itself) "best" is the highest accuracy, and "best_expert" in the result names it.
+    """
+    experts = [expert.name for expert in loaded.experts]
+    greedy = ask(loaded, questions, loaded.prompts, 1, temperature=0.0, draw="greedy")
+    answers = [record(loaded, question, row) for question, row in zip(questions, greedy, strict=True)]
+    values = greedy_values(loaded, questions, answers, experts)
+    chosen = best or max(experts, key=lambda name: float(values[f"experts/{name}"].mean()))
+    values["best"] = values[f"experts/{chosen}"]
+    metrics = intervals(values, [f"experts/{name}" for name in experts])
+    if samples:
+        metrics |= sampled_metrics(loaded, questions, answers, experts, samples)
+    for name, styles in style_shares(answers, loaded.prompts).items():
+        metrics |= {f"styles/{name}/{style}": {"value": share} for style, share in styles.items()}
+    return {
+        "split": split,
+        "step": step,
+        "experts": experts,
+        "questions": len(questions),
+        "best_expert": chosen,
+        "metrics": metrics,
+        "answers": answers,
+    }
+
+
+def ask(
+    loaded: Loaded, questions: Sequence[Question], prompts: Sequence[str], n: int, *, temperature: float, draw: str
+) -> list[dict[str, tuple[Scored, ...]]]:
+    """For every question, the `n` judged answers under each prompt."""
+    decoding = Decoding(temperature, loaded.recipe.sampling.max_tokens)
+    asks = [Ask(Prompt(question, name), n, decoding) for question in questions for name in prompts]
+    scored = iter(loaded.judge(loaded.sampler.sample(asks, f"{loaded.recipe.seed}/evaluation/{draw}")))
+    return [{name: tuple(next(scored) for _ in range(n)) for name in prompts} for _ in questions]
+
+
+def record(loaded: Loaded, question: Question, row: Mapping[str, tuple[Scored, ...]]) -> dict[str, Any]:
+    """One question with its greedy answers, as the evaluation file keeps it."""
+    style = loaded.task.style
+    greedy = {}
+    for name, (one,) in row.items():
+        text = one.rollout.text
+        greedy[name] = {"text": text, "correct": one.right} | ({"style": style(text)} if style else {})
+    family = {"family": question.extras["family"]} if "family" in question.extras else {}
+    return {"id": question.id, "question": question.text, "answer": question.answer, **family, "greedy": greedy, "right": {}}
+
+
+def greedy_values(
+    loaded: Loaded, questions: Sequence[Question], answers: Sequence[Mapping[str, Any]], experts: Sequence[str]
+) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Per question: right or wrong under each prompt; their mean, vote (ties shared) and oracle over experts."""
+    right = {name: np.array([float(a["greedy"][name]["correct"]) for a in answers]) for name in loaded.prompts}
+    columns = np.stack([right[name] for name in experts])
+    vote = [
+        majority([loaded.task.extract(a["greedy"][name]["text"]) for name in experts]).get(question.answer, 0.0)
+        for question, a in zip(questions, answers, strict=True)
+    ]
+    return {
+        "plain": right[PLAIN],
+        "mean": columns.mean(0),
+        "vote": np.array(vote),
+        "oracle": columns.max(0),
+        **{f"experts/{name}": right[name] for name in experts},
+    }
+
+
+def sampled_metrics(
+    loaded: Loaded,
+    questions: Sequence[Question],
+    answers: Sequence[dict[str, Any]],
+    experts: Sequence[str],
+    samples: int,
+) -> dict[str, dict[str, float]]:
+    """pass@G (mean over experts), pass@(E G) of the pooled answers, and the shares of groups of G without a signal.
+
+    All unbiased from `samples` answers per expert (Chen et al. 2021, eq. 1): a group of G is all wrong with probability
+    1 - pass@G, all right with probability 1 - (pass@G of the wrong answers), and all experts' groups are all wrong
+    together with the product of their probabilities.
+    """
+    evaluation = loaded.recipe.evaluation
+    group = evaluation.group
+    some = list(questions)[: evaluation.sampled_questions or None]
+    temperature = loaded.recipe.sampling.temperature
+    drawn = ask(loaded, some, experts, samples, temperature=temperature, draw="sampled")
+    right = np.array([[sum(s.right for s in row[name]) for name in experts] for row in drawn])
+    for answer, counts in zip(answers, right.tolist(), strict=False):
+        answer["right"] = {name: [k, samples] for name, k in zip(experts, counts, strict=True)}
+    passed = np.array([[float(pass_at_k(samples, k, group)) for k in row] for row in right.tolist()])
+    failed = np.array([[float(pass_at_k(samples, samples - k, group)) for k in row] for row in right.tolist()])
+    total, pooled = samples * len(experts), group * len(experts)
+    values = {
+        f"pass_at_{group}": passed.mean(1),
+        f"pooled_pass_at_{pooled}": np.array([float(pass_at_k(total, int(row.sum()), pooled)) for row in right]),
+        "all_wrong": 1 - passed.mean(1),
+        "all_right": 1 - failed.mean(1),
+        "pooled_all_wrong": (1 - passed).prod(1),
+        **{f"all_wrong/{name}": 1 - passed[:, i] for i, name in enumerate(experts)},
+    }
+    return intervals(values, [])
+
+
+def intervals(values: Values, experts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Each value's mean over questions with its 95 % percentile bootstrap interval; and the worst of `experts`."""
+    count = len(next(iter(values.values())))
+    weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+    means = {name: (float(value.mean()), weights @ value) for name, value in values.items()}
+    if experts:
+        lowest = np.stack([means[name][1] for name in experts]).min(0)
+        means["worst"] = (min(means[name][0] for name in experts), lowest)
+    return {name: _interval(mean, resampled) for name, (mean, resampled) in means.items()}
+
+
+def _interval(mean: float, resampled: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"value": mean, "low": float(low), "high": float(high)}
+
+
+def style_shares(answers: Sequence[Mapping[str, Any]], prompts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How often each style was used under each prompt; nothing if the task knows no styles."""
+    shares = {}
+    for name in prompts:
+        used = Counter(a["greedy"][name]["style"] for a in answers if "style" in a["greedy"][name])
+        shares[name] = {style: n / len(answers) for style, n in sorted(used.items())}
+    return {name: its for name, its in shares.items() if its}

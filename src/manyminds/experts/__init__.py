@@ -1,0 +1,1 @@
+"""Experts: their system messages, and how questions are put to them."""

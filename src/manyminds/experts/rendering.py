@@ -1,0 +1,134 @@
+"""Puts questions to experts as token ids: chat template, system message, worked answers, room for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from manyminds.errors import UserError
+from manyminds.records import PLAIN, Expert, Ids, Question
+
+NO_SYSTEM_ROLE = (
+    "The model's chat template has no system role: each expert's system message is put before the question, "
+    "in the user's turn."
+)
+NO_TEMPLATE = (
+    "The model's tokenizer has no chat template: a prompt is the expert's system message, an empty line, the "
+    "question and a line break."
+)
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer."""
+
+    chat_template: Any
+    eos_token_id: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
+
+    def apply_chat_template(
+        self, conversation: Any, *, add_generation_prompt: bool, tokenize: bool, return_dict: bool
+    ) -> Any: ...
+
+
+class Renderer:
+    """Renders for one tokenizer; `notes` holds, once each, what the user should know about the prompts.
+
+    `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, context: int, max_tokens: int = 1) -> None:
+        if tokenizer.eos_token_id is None:
+            raise UserError("model: its tokenizer has no end-of-sequence token (`eos_token`), so answers cannot end.")
+        self.tokenizer = tokenizer
+        self.context = context
+        self.max_tokens = max_tokens
+        self.notes: list[str] = []
+        self._keeps_system: dict[str, bool] = {}
+
+    def prompt_ids(self, question: Question, expert: Expert) -> Ids:
+        """The ids after which the expert's answer begins."""
+        if not self.tokenizer.chat_template:
+            self._note(NO_TEMPLATE)
+            parts = [expert.system] if expert.system else []
+            ids = _ids(self.tokenizer.encode("\n\n".join([*parts, question.text]) + "\n", add_special_tokens=True))
+            # Some tokenizers also close what they encode; nothing may stand between a prompt and its answer.
+            return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                self._messages(question, expert), add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        except _template_errors() as error:
+            raise UserError(f"model: its chat template cannot render question {question.id!r}: {error}") from error
+        return _ids(rendered)
+
+    def solution_ids(self, text: str) -> Ids:
+        """A worked answer as the policy would have to write it: its ids and the end of sequence."""
+        return (*_ids(self.tokenizer.encode(text, add_special_tokens=False)), int(self.tokenizer.eos_token_id))
+
+    def encode(self, question: Question, experts: Iterable[Expert]) -> Question:
+        """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers.
+
+        UserError if a prompt, or a prompt with a worked answer, does not fit into the context.
+        """
+        prompts = {e.name: self.prompt_ids(question, e) for e in (*experts, Expert(PLAIN))}
+        solution_ids = self.solution_ids(question.solution) if question.solution else ()
+        traces = {name: replace(t, ids=self.solution_ids(t.text)) for name, t in question.traces.items()}
+        worked: Mapping[str, Ids] = {"solution": solution_ids} | {f"trace of {n!r}": t.ids for n, t in traces.items()}
+        self._check_room(question, prompts, worked)
+        return replace(question, prompt_ids=prompts, solution_ids=solution_ids, traces=traces)
+
+    def _check_room(self, question: Question, prompts: Mapping[str, Ids], worked: Mapping[str, Ids]) -> None:
+        name, longest = max(prompts.items(), key=lambda item: len(item[1]))
+        place = f"{question.source}: " if question.source else ""
+        if len(longest) + self.max_tokens > self.context:
+            raise UserError(
+                f"{place}the prompt of question {question.id!r} for expert {name!r} has {len(longest)} tokens, but the "
+                f"model's context of {self.context} leaves {self.context - self.max_tokens} beside `max_tokens`="
+                f"{self.max_tokens} for the answer; shorten the question or lower `max_tokens`."
+            )
+        for what, ids in worked.items():
+            if len(longest) + len(ids) > self.context:
+                raise UserError(
+                    f"{place}the {what} of question {question.id!r} has {len(ids)} tokens, which with the "
+                    f"{len(longest)} tokens of the prompt exceeds the model's context of {self.context}; shorten it or "
+                    "leave the row out."
+                )
+
+    def _messages(self, question: Question, expert: Expert) -> list[dict[str, str]]:
+        if not expert.system:
+            return [{"role": "user", "content": question.text}]
+        if self._has_system_role(expert.system):
+            return [{"role": "system", "content": expert.system}, {"role": "user", "content": question.text}]
+        self._note(NO_SYSTEM_ROLE)
+        return [{"role": "user", "content": f"{expert.system}\n\n{question.text}"}]
+
+    def _has_system_role(self, system: str) -> bool:
+        """Whether the template prints this system message; some refuse the role, some leave it out silently."""
+        if system not in self._keeps_system:
+            probe = [{"role": "system", "content": system}, {"role": "user", "content": "question"}]
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    probe, add_generation_prompt=True, tokenize=False, return_dict=False
+                )
+                self._keeps_system[system] = system.strip() in text
+            except _template_errors():
+                self._keeps_system[system] = False
+        return self._keeps_system[system]
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    """What a chat template raises: its own refusals, and the errors of templates that assume the role is absent."""
+    from jinja2 import TemplateError
+
+    return (TemplateError, TypeError, ValueError, KeyError)
+
+
+def _ids(ids: Iterable[int]) -> Ids:
+    return tuple(int(i) for i in ids)

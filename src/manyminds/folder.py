@@ -1,0 +1,80 @@
+"""The folder of a run: recipe, versions, metrics, evaluations, checkpoints. Everything in it is text or safetensors."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manyminds import checkpoint
+from manyminds.config import Recipe, dump
+from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
+from manyminds.errors import UserError
+
+
+class RunFolder:
+    """Writes a run as it goes. Files of steps that a resumed run will take again are cut back to its checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    def open(self, recipe: Recipe, *, resume: bool) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+        """The checkpoint to go on from (None: a new run), and a sentence on each newer one that was skipped.
+
+        Raises UserError if the folder holds a run and `resume` is not asked for, or holds one of another recipe.
+        """
+        found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
+        if not resume and (self.path / "metrics.jsonl").exists():
+            raise UserError(
+                f"{self.path} already holds a run; continue it with --resume auto, or choose another `name` or `arm`"
+            )
+        saved = checkpoint.load(found) if found else None
+        if saved:
+            self._same_recipe(saved.state["recipe"], dump(recipe))
+        with explaining(f"{self.path}: the run folder cannot be written"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write_head(recipe)
+            self._cut_back(saved.step if saved else 0)
+        return saved, skipped
+
+    def _same_recipe(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        changed = sorted(key for key in {*before, *now} - {"output", "checkpoint"} if before.get(key) != now.get(key))
+        if changed:
+            raise UserError(
+                f"{self.path}: its checkpoint was made with another `{changed[0]}`; resume with the recipe.yaml in that "
+                "folder, or choose another `name` for the changed run"
+            )
+
+    def _write_head(self, recipe: Recipe) -> None:
+        (self.path / "recipe.yaml").write_text(yaml.safe_dump(dump(recipe), sort_keys=False), encoding="utf-8")
+        machine = f"{platform.system()} {platform.machine()}"
+        write_json(self.path / "versions.json", checkpoint.versions() | {"machine": machine})
+
+    def _cut_back(self, step: int) -> None:
+        for name in ("metrics.jsonl", "evaluations.jsonl"):
+            file = self.path / name
+            if file.exists():
+                kept = [line for line in read_jsonl(file) if line["step"] <= step]
+                file.unlink()
+                for line in kept:
+                    append_jsonl(file, line)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """One step's metrics."""
+        append_jsonl(self.path / "metrics.jsonl", dict(line))
+
+    def evaluation(self, result: Mapping[str, Any], name: str, *, num_tokens: int) -> None:
+        """An evaluation: its metrics to evaluations.jsonl, and with all answers to evaluation/<name>.json."""
+        whole = {**result, "num_tokens": num_tokens}
+        (self.path / "evaluation").mkdir(exist_ok=True)
+        write_json(self.path / "evaluation" / f"{name}.json", whole)
+        if result["split"] == "validation":
+            append_jsonl(self.path / "evaluations.jsonl", {k: v for k, v in whole.items() if k != "answers"})
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """What the run came to: its last file, so that its presence says that the run is complete."""
+        write_json(self.path / "result.json", dict(result))

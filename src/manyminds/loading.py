@@ -1,0 +1,127 @@
+"""Brings a recipe to life: task, rendered questions, model, sampler, judge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyminds.config import ExpertConfig, Recipe
+from manyminds.errors import UserError
+from manyminds.experts.rendering import Renderer
+from manyminds.records import PLAIN, Decoding, Expert, Question
+from manyminds.rewards.judge import Judge
+from manyminds.sampling.transformers_sampler import TransformersSampler
+from manyminds.tasks import Task, load_task
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe's parts, ready to run: `questions` by split are rendered for the model's tokenizer."""
+
+    recipe: Recipe
+    task: Task
+    experts: tuple[Expert, ...]
+    questions: dict[str, tuple[Question, ...]]
+    model: Any
+    tokenizer: Any
+    sampler: TransformersSampler
+    judge: Judge
+    notes: tuple[str, ...]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The names under which a question can be asked: the plain prompt and every expert."""
+        return (PLAIN, *(expert.name for expert in self.experts))
+
+
+def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
+    """The task, the experts, and the recipe with everything it left open filled in. Needs no model."""
+    options = dict(recipe.task)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError("task.name is missing; it says which task, such as arithmetic or jsonl")
+    if recipe.experts is not None and name == "jsonl":
+        options["experts"] = [expert.record() for expert in recipe.experts]
+    task = load_task(name, **options)
+    experts = tuple(map(ExpertConfig.record, recipe.experts)) if recipe.experts is not None else task.experts
+    return task, experts, recipe.resolved(experts)
+
+
+def load(recipe: Recipe, model: str | Path) -> Loaded:
+    """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError."""
+    task, experts, recipe = load_questions(recipe)
+    causal, tokenizer = load_model(model, recipe.seed)
+    context = int(getattr(causal.config, "max_position_embeddings", 0) or tokenizer.model_max_length)
+    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens)
+    questions = {
+        split: tuple(renderer.encode(question, experts) for question in its) for split, its in task.splits.items()
+    }
+    check_needs(recipe, questions["train"])
+    decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
+    rows = recipe.sampling.rows_at_once
+    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=(tokenizer.eos_token_id,), rows_at_once=rows)
+    judge = Judge(task.rewards, task.extract)
+    return Loaded(
+        recipe, task, experts, questions, causal, tokenizer, sampler, judge, tuple(renderer.notes)
+    )
+
+
+def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
+    """Raises UserError if the method needs what the questions do not have."""
+    if "solutions" not in recipe.method.needs:
+        return
+    for question in questions:
+        if not question.solution_ids:
+            raise UserError(
+                f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the hard-example "
+                "buffer teaches; add it, or set method.hard_coefficient to 0"
+            )
+
+
+def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
+    """Model (float32 on CPU, bfloat16 on a GPU, in evaluation mode) and tokenizer; "tiny" makes the embedded one.
+
+    Raises UserError if a folder is not there or is not a Hugging Face model.
+    """
+    import tempfile
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if str(model) == "tiny":
+        from manyminds.tasks.arithmetic_model import create
+
+        with tempfile.TemporaryDirectory() as folder:
+            return load_model(create(Path(folder), seed), seed)
+    looks_local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or Path(model).exists()
+    if looks_local and not (Path(model) / "config.json").is_file():
+        raise UserError(f"model: '{model}' is not a Hugging Face model folder (it has no config.json)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        causal = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype).to(device).eval()
+        return causal, AutoTokenizer.from_pretrained(str(model))
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"model: '{model}' cannot be loaded as a causal language model: {first}") from error
+
+
+class QuestionStream(Iterator[Question]):
+    """Questions without end, shuffled anew each epoch. Its only state is `position`: how many were drawn."""
+
+    def __init__(self, questions: Sequence[Question], seed: int, position: int = 0) -> None:
+        if not questions:
+            raise UserError("task: there is no question to train on")
+        self.questions, self.seed, self.position = questions, seed, position
+        self._epoch, self._order = -1, list(range(len(questions)))
+
+    def __next__(self) -> Question:
+        epoch, place = divmod(self.position, len(self.questions))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, list(range(len(self.questions)))
+            random.Random(f"{self.seed}/questions/{epoch}").shuffle(self._order)
+        self.position += 1
+        return self.questions[self._order[place]]

@@ -1,0 +1,45 @@
+"""The methods: one explicit table, and how a recipe's `method:` becomes a value."""
+
+from __future__ import annotations
+
+import importlib
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from manyminds.errors import UserError
+
+if TYPE_CHECKING:
+    from manyminds.methods.method import Method
+
+METHODS: dict[str, str] = {
+    "grpo": "manyminds.methods.grpo:GRPO",
+    "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
+    "rft": "manyminds.methods.rft:RFT",
+}
+
+
+def find(name: str) -> type[Method]:
+    """The class of a built-in method, or of a user's own named `module:Name`. Raises UserError for anything else."""
+    from manyminds.methods.method import Method
+
+    path = METHODS.get(name, name)
+    if ":" not in path:
+        close = get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(METHODS)}, or your own as module:Name."
+        raise UserError(f"method.name: there is no method '{name}'; {hint}")
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"method.name: '{name}' cannot be imported ({error}); it must be module:Name") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f"method.name: '{name}' is not a manyminds Method; derive it from GRPO or Method")
+    return found
+
+
+def build(spec: dict[str, Any]) -> Method:
+    """The method a recipe describes. Raises UserError without a name, pydantic's ValidationError for bad fields."""
+    if not isinstance(spec.get("name"), str):
+        raise UserError(f"method.name is missing; it says which method, one of {', '.join(METHODS)}")
+    return find(spec["name"]).model_validate(spec)

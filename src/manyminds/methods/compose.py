@@ -1,0 +1,179 @@
+"""The composition law: what a base and its parts say together (`method: {name: base, with: [{name: part}, ...]}`).
+
+    ask, advantage      one owner: the part that sets it, else the base; two parts that set it are refused
+    terms               merged by name: a part's term replaces the base's; two parts with different ones are refused
+    examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
+    wants, needs        union
+    shape               a chain, base first
+    keeps               all must agree
+
+A part "sets" a hook if its class says something else there than GRPO and the neutral Method do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+import torch
+
+from manyminds.errors import UserError
+from manyminds.methods.grpo import GRPO
+from manyminds.methods.method import Method
+from manyminds.objective import Term
+from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
+
+EXCLUSIVE = ("ask", "advantage")
+HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "keeps", "wants", "needs")
+
+
+def sets(part: Method, hook: str) -> bool:
+    """Whether the part's class says something of its own at this hook."""
+    own = getattr(type(part), hook)
+    return own is not getattr(Method, hook) and own is not getattr(GRPO, hook)
+
+
+class Composed:
+    """A base and its parts behind the hooks of one method; what the training step sees.
+
+    Raises UserError where the parts contradict each other.
+    """
+
+    def __init__(self, base: Method) -> None:
+        self.base = base
+        self.layers: tuple[Method, ...] = (base, *base.parts)
+        start = Progress(0, 0.0)
+        for part in base.parts:
+            if part.parts:
+                raise UserError(f"method.with: part '{part.name}' has parts of its own; list them all under the base")
+            if not any(sets(part, hook) for hook in HOOKS) and part.rounds == 1:
+                raise UserError(f"method.with: part '{part.name}' changes nothing of '{base.name}'; leave it out")
+        self._owners = {hook: self._owner(hook) for hook in EXCLUSIVE}
+        self._check_terms(start)
+
+    def _owner(self, hook: str) -> Method:
+        owners = [part for part in self.base.parts if sets(part, hook)]
+        if len(owners) > 1:
+            names = " and ".join(f"'{part.name}'" for part in owners)
+            raise UserError(f"method.with: {names} both set '{hook}', and only one may; keep one of them")
+        return owners[0] if owners else self.base
+
+    def _check_terms(self, progress: Progress) -> None:
+        seen: dict[str, tuple[str, Term]] = {}
+        for part in self.base.parts:
+            for term in part.terms(progress) if sets(part, "terms") else ():
+                if term.name in seen and seen[term.name][1] != term:
+                    raise UserError(
+                        f"method.with: '{seen[term.name][0]}' and '{part.name}' both set the term '{term.name}', "
+                        "differently; keep one of them"
+                    )
+                seen[term.name] = (part.name, term)
+
+    def describe(self) -> dict[str, str]:
+        """Which layer says what, for `--dry-run`: hook (or "term <name>") to method name."""
+        said = {hook: owner.name for hook, owner in self._owners.items()}
+        for layer in self.layers:
+            if layer is self.base or sets(layer, "terms"):
+                said |= {f"term {term.name}": layer.name for term in layer.terms(Progress(0, 0.0))}
+        for hook in ("examples", "shape", "keeps", "wants"):
+            owners = [layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")]
+            if owners:
+                said[hook] = " + ".join(owners)
+        return said
+
+    @property
+    def questions_per_step(self) -> int:
+        return self.base.questions_per_step
+
+    @property
+    def rounds(self) -> int:
+        """How often a step may ask for groups that `keeps` accepts."""
+        return max(layer.rounds for layer in self.layers)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset().union(*(layer.needs for layer in self.layers))
+
+    def initial_memory(self) -> tuple[Any, ...]:
+        return tuple(layer.initial_memory() for layer in self.layers)
+
+    def ask(self, question: Question, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
+        owner = self._owners["ask"]
+        own = next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
+        return owner.ask(question, own, progress)
+
+    def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
+        spans = {span.key: span for layer in self.layers for span in layer.wants(groups)}
+        return tuple(spans.values())
+
+    def shape(
+        self, groups: Sequence[Group], scores: Scores, memory: tuple[Any, ...], progress: Progress
+    ) -> tuple[Group, ...]:
+        for layer, its in zip(self.layers, memory, strict=True):
+            groups = layer.shape(groups, scores, its, progress)
+        return tuple(groups)
+
+    def keeps(self, group: Group, memory: tuple[Any, ...]) -> bool:
+        return all(layer.keeps(group, its) for layer, its in zip(self.layers, memory, strict=True))
+
+    def credit(self, groups: Sequence[Group], progress: Progress) -> tuple[Group, ...]:
+        """The same groups with every answer's advantage filled in by the owner of `advantage`.
+
+        Groups with equally many answers are credited in one call, so that a method may look across the step.
+        """
+        owner = self._owners["advantage"]
+        by_count: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for i, group in enumerate(groups):
+            for j, answers in enumerate(group.answers):
+                by_count[len(answers.scored)].append((i, j))
+        credited: dict[tuple[int, int], list[float]] = {}
+        for places in by_count.values():
+            rewards = torch.tensor([groups[i].answers[j].rewards for i, j in places], dtype=torch.float64)
+            credited |= dict(zip(places, owner.advantage(rewards, progress).tolist(), strict=True))
+        return tuple(
+            replace(
+                group,
+                answers=tuple(
+                    replace(
+                        answers,
+                        scored=tuple(
+                            replace(s, advantage=a) for s, a in zip(answers.scored, credited[i, j], strict=True)
+                        ),
+                    )
+                    for j, answers in enumerate(group.answers)
+                ),
+            )
+            for i, group in enumerate(groups)
+        )
+
+    def learn(
+        self, groups: Sequence[Group], scores: Scores, memory: tuple[Any, ...], rng: random.Random, progress: Progress
+    ) -> Lesson:
+        """The layers' lessons as one: their first updates unite, further ones follow in pairs; memory by layer."""
+        updates: tuple[Update, ...] = ()
+        metrics: dict[str, float] = {}
+        memories = []
+        made: frozenset[str] = frozenset()
+        for layer, its in zip(self.layers, memory, strict=True):
+            lesson = Lesson((Update(()),), its)
+            if layer is self.base or sets(layer, "examples"):
+                lesson = layer.examples(groups, scores, its, rng, progress)
+            updates = tuple(
+                Update(mine.examples + tuple(e for e in new.examples if e.kind not in made), mine.lr_scale * new.lr_scale)
+                for mine, new in zip_longest(updates, lesson.updates, fillvalue=Update(()))
+            )
+            made |= {term.kind for term in layer.terms(progress)}
+            memories.append(lesson.memory)
+            metrics |= lesson.metrics
+        return Lesson(tuple(u for u in updates if u.examples), tuple(memories), metrics)
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        merged = {term.name: term for term in self.base.terms(progress)}
+        for part in self.base.parts:
+            if sets(part, "terms"):
+                merged |= {term.name: term for term in part.terms(progress)}
+        return tuple(merged.values())

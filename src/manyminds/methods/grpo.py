@@ -1,0 +1,96 @@
+"""GRPO: group-relative policy optimisation (DeepSeekMath, arXiv 2402.03300, eq. 3), the base every method stands on.
+
+    A_g = (r_g - mean r) / (std r + floor)                                   per (question, expert) group
+    L   = - 1/n sum_i 1/|o_i| sum_t min(rho A, clip(rho, 1 - low, 1 + high) A)      over all n answers
+
+Departures: no KL to a reference (its published coefficient was 0.04; since then it is usually left out). With several
+experts every expert's answers are a group of their own; one expert is plain GRPO.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from manyminds.batch import RowWeights
+from manyminds.formulas.advantages import centred, standardised
+from manyminds.formulas.averages import mean_of_sums, over_sequences, over_tokens
+from manyminds.methods.method import Method
+from manyminds.methods.terms import ClippedSurrogate
+from manyminds.objective import Term
+from manyminds.records import Answers, Ask, Example, Group, Lesson, Progress, Prompt, Question, Scores, Update
+
+AVERAGES: dict[str, RowWeights] = {
+    "over_sequences": over_sequences,
+    "over_tokens": over_tokens,
+    "mean_of_sums": mean_of_sums,
+}
+
+
+class GRPO(Method):
+    """Group-relative advantages and the clipped surrogate, once over every step's answers.
+
+    `epochs` optimiser steps are taken on the same answers; from the second on, the ratio is against the policy that
+    drew them.
+    """
+
+    paper: ClassVar[str] = "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models"
+    arxiv: ClassVar[str] = "2402.03300"
+    summary: ClassVar[str] = "Group-relative advantages with the clipped policy loss; every expert is a group of its own."
+
+    name: str = "grpo"
+    scale: Literal["std", "none"] = "std"
+    clip_low: float = Field(0.2, ge=0)
+    clip_high: float = Field(0.2, ge=0)
+    average: Literal["over_sequences", "over_tokens", "mean_of_sums"] = "over_sequences"
+    epochs: int = Field(1, ge=1)
+
+    def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        return tuple(Ask(Prompt(question, expert), self.answers_per_prompt) for expert in self.experts)
+
+    def advantage(
+        self, rewards: Float[Tensor, "groups answers"], progress: Progress
+    ) -> Float[Tensor, "groups answers"]:
+        return standardised(rewards) if self.scale == "std" else centred(rewards)
+
+    def examples(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
+    ) -> Lesson:
+        rows = tuple(example for group in groups for answers in group.answers for example in sampled(answers))
+        return Lesson((Update(rows),) * self.epochs, memory)
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (self.policy_term(),)
+
+    def policy_term(self) -> Term:
+        """The policy loss on the answers this policy drew."""
+        return Term(
+            "policy",
+            "sampled",
+            ClippedSurrogate(self.clip_low, self.clip_high),
+            average=AVERAGES[self.average],
+            needs=frozenset({"old_logprobs"}) if self.epochs > 1 else frozenset(),
+            follows_advantage=True,
+        )
+
+
+def sampled(answers: Answers) -> tuple[Example, ...]:
+    """Every answer under the prompt that drew it, with its advantage."""
+    return tuple(
+        Example(
+            "sampled",
+            answers.prompt.ids,
+            scored.rollout.ids,
+            advantage=scored.advantage,
+            mask=scored.rollout.mask,
+            media=answers.prompt.question.media,
+            group_id=answers.prompt.group_id,
+        )
+        for scored in answers.scored
+        if scored.rollout.ids
+    )

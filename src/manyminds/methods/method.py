@@ -1,0 +1,89 @@
+"""The hooks: everything a method may say about a training step.
+
+A method is a frozen value: its fields are its hyper-parameters, its hooks are pure functions of what they are given.
+The defaults here are neutral, so a part that says one thing leaves everything else as it was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+from torch import Tensor
+
+from manyminds.objective import Term
+from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
+
+
+class Method(BaseModel):
+    """A method or a part of one. Which hook combines how is the composition law (methods/compose.py).
+
+    `experts` are the prompts that are asked (names; empty: all of the recipe's); `rounds` bounds how often a step asks
+    again when `keeps` refused groups.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    paper: ClassVar[str] = ""
+    arxiv: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+
+    name: str
+    experts: tuple[str, ...] = ()
+    questions_per_step: int = Field(12, ge=1)
+    answers_per_prompt: int = Field(8, ge=1)
+    rounds: int = Field(1, ge=1)
+    parts: tuple[SerializeAsAny[Method], ...] = Field((), alias="with")
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _named_parts(cls, parts: Any) -> Any:
+        from manyminds.methods import build  # the table imports every method, and so this module
+
+        return tuple(build(part) if isinstance(part, dict) else part for part in parts)
+
+    def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        """Which prompts are answered, how many answers each, drawn how. One owner."""
+        return ()
+
+    def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
+        """Spans to be scored under the policy before rewards are final. Union."""
+        return ()
+
+    def shape(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress
+    ) -> tuple[Group, ...]:
+        """The groups under the rewards that training sees. A chain, in order."""
+        return tuple(groups)
+
+    def keeps(self, group: Group, memory: Any) -> bool:
+        """Whether the group can be used; refused groups are replaced, and count as sampled. All must agree."""
+        return True
+
+    def advantage(
+        self, rewards: Float[Tensor, "groups answers"], progress: Progress
+    ) -> Float[Tensor, "groups answers"]:
+        """Credit of each answer; a row is what one expert answered to one question. Exactly one owner."""
+        return rewards
+
+    def examples(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
+    ) -> Lesson:
+        """What is learnt from the groups, and what is remembered. Union by kind; memory by part."""
+        return Lesson((Update(()),), memory)
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        """The objective. Merged by name: a part's term replaces the base's of that name."""
+        return ()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the run must provide: "solutions", "traces", "reference", "values", "partner". Union."""
+        return frozenset()
+
+    def initial_memory(self) -> Any:
+        """The memory before the first step. It must survive JSON (records, tuples, numbers, strings)."""
+        return None

@@ -1,0 +1,78 @@
+"""What terms compute per token, as comparable values: two terms are equal if they mean the same.
+
+Each is called with (outputs, batch) and gives "B T", to be minimised; the formulas are in formulas/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from manyminds.batch import Batch
+from manyminds.formulas import advantages, divergences, losses
+from manyminds.objective import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSurrogate:
+    """The clipped policy loss. On the first update of fresh answers the old policy is the current one."""
+
+    low: float
+    high: float
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        old = batch.plane("old_logprobs", outputs.logprobs.detach())
+        return losses.clipped_surrogate(outputs.logprobs, old, batch.advantages, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class PositivePart:
+    """-max(A, 0) log p: no ratio, no clip, nothing learnt from what was worse than the group."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return losses.policy_gradient(outputs.logprobs, advantages.positive_part(batch.advantages))
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """-log p of the given tokens."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return losses.cross_entropy(outputs.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRatioFromWriter:
+    """log p_writer - log p, the writer's side fixed: the divergence from whoever wrote the answer, sampled at it."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        writer = batch.plane("writer_logprobs", outputs.logprobs.detach())
+        return divergences.log_ratio_from_teacher(writer, outputs.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class K3FromWriter:
+    """exp(u) - 1 - u with u = log p - log p_writer: the same divergence, never negative."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        writer = batch.plane("writer_logprobs", outputs.logprobs.detach())
+        return divergences.k3(writer, outputs.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class FullDivergence:
+    """KL(teacher || student) over the whole vocabulary at every position; the teacher reads `teacher_prompt_ids`."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        if outputs.logits is None or outputs.teacher_logits is None:
+            raise ValueError("FullDivergence needs 'logits' and 'teacher_logits'")
+        return divergences.full_kl(outputs.teacher_logits, outputs.logits)
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbability:
+    """+log p: minimising it makes the given tokens less likely."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return outputs.logprobs

@@ -1,0 +1,70 @@
+"""The metrics of a step: one flat dict. This file is the list of their names; TRL's names where TRL has one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
+
+from manyminds.records import Group, Rollout
+
+
+class Metrics:
+    """Numbers of one step by name; a name added twice keeps its sum if it counts, else its last value."""
+
+    COUNTS = ("trained_tokens", "trained_rows", "sampled_tokens", "mutual/pairs", "hard_buffer/inserts")
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            before = self.values.get(name, 0.0) if name in self.COUNTS else 0.0
+            self.values[name] = before + value
+
+    def sampled(self, groups: Sequence[Group]) -> None:
+        """Everything that was drawn, also what is thrown away later: the budget."""
+        rollouts = [s.rollout for g in groups for a in g.answers for s in a.scored]
+        self.add({"sampled_tokens": float(sum(len(r.ids) for r in rollouts))})
+        self.add(of_rollouts(rollouts))
+
+
+def of_rollouts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Lengths, the share cut at the limit, and the mean entropy in nats per token."""
+    if not rollouts:
+        return {}
+    lengths = [len(r.ids) for r in rollouts]
+    entropies = [e for r in rollouts for e in r.entropies]
+    return {
+        "completions/mean_length": fmean(lengths),
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        "completions/clipped_ratio": fmean(r.finish == "length" for r in rollouts),
+        **({"entropy": fmean(entropies)} if entropies else {}),
+    }
+
+
+def of_groups(groups: Sequence[Group]) -> dict[str, float]:
+    """Rewards, and how many groups carry a signal: per expert, over all, and pooled over a question's experts."""
+    rows = [a for g in groups for a in g.answers]
+    if not rows:
+        return {}
+    rewards = [r for a in rows for r in a.rewards]
+    metrics = {
+        "reward": fmean(rewards),
+        "reward_std": fmean(pstdev(a.rewards) for a in rows),
+        "frac_reward_zero_std": fmean(max(a.rewards) == min(a.rewards) for a in rows),
+        "groups/all_wrong": fmean(a.wrong == len(a.scored) for a in rows),
+        "groups/all_right": fmean(a.wrong == 0 for a in rows),
+        "groups/pooled_all_wrong": fmean(all(a.wrong == len(a.scored) for a in g.answers) for g in groups),
+    }
+    metrics["groups/mixed"] = 1.0 - metrics["groups/all_wrong"] - metrics["groups/all_right"]
+    for expert in dict.fromkeys(a.expert for a in rows):
+        its = [a for a in rows if a.expert == expert]
+        metrics[f"experts/{expert}/reward"] = fmean(r for a in its for r in a.rewards)
+        metrics[f"experts/{expert}/frac_all_wrong"] = fmean(a.wrong == len(a.scored) for a in its)
+    for part in dict.fromkeys(name for a in rows for s in a.scored for name in s.parts):
+        values = [v for a in rows for s in a.scored if (v := s.parts.get(part)) is not None]
+        if values:
+            metrics[f"rewards/{part}/mean"] = fmean(values)
+            metrics[f"rewards/{part}/std"] = pstdev(values)
+    return metrics

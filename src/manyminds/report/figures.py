@@ -1,0 +1,236 @@
+"""The figures of the report, one function each, as SVG text that takes its colours and font from the page.
+
+Drawn with matplotlib in marker colours; `_svg` turns those into the page's CSS variables, so that one drawing serves
+the light and the dark page, and takes out everything that names another place. One unit of the drawing is one CSS
+pixel at full width.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from manyminds.errors import UserError
+from manyminds.records import PLAIN
+from manyminds.report.findings import rolling
+from manyminds.report.runs import Arm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EXPERTS = 6
+INK, MUTED, RULE, PLAIN_INK, ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
+MARKED = {INK: "ink", MUTED: "muted", RULE: "rule", PLAIN_INK: "plain", ACCENT: "accent"} | {
+    f"#0100{i:02x}": f"expert-{i}" for i in range(EXPERTS)
+}
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "solid",
+    (0, (6, 2)),
+    (0, (1.5, 1.5)),
+    (0, (6, 2, 1.5, 2)),
+    (0, (3, 3)),
+    (0, (8, 2, 2, 2, 2, 2)),
+)
+WIDTH = 1040.0
+
+
+def colour(prompt: str, experts: Sequence[str]) -> str:
+    """The marker colour of a prompt: one per expert, by its place in `experts`; the plain prompt is dark grey."""
+    if prompt == PLAIN or prompt not in experts:
+        return PLAIN_INK
+    return f"#0100{experts.index(prompt) % EXPERTS:02x}"
+
+
+def accuracy(arms: Sequence[Arm], experts: Sequence[str]) -> str:
+    """Validation accuracy of every prompt over training, one panel an arm, one y-axis."""
+    figure, panels = _panels(1, len(arms), height=300)
+    for axes, arm in zip(panels[0], arms, strict=True):
+        lines = {}
+        for prompt in (*experts, PLAIN):
+            key = PLAIN if prompt == PLAIN else f"experts/{prompt}"
+            seen = [(e.step, e.metrics[key].value) for e in arm.evaluations if key in e.metrics]
+            if seen:
+                lines[prompt] = ([s for s, _ in seen], [100 * v for _, v in seen])
+        _draw_lines(axes, lines, experts, marker="o")
+        axes.set_title(arm.label)
+        axes.set_xlabel("warm-up step" if arm.is_warmup else "update")
+        axes.set_ylim(0, 100)
+    panels[0][0].set_ylabel("accuracy, %")
+    return _svg(figure, "accuracy")
+
+
+def groups(arms: Sequence[Arm], experts: Sequence[str]) -> str:
+    """Shares of groups all wrong (top) and all right (below) over training, per expert and pooled, one column an arm."""
+    figure, panels = _panels(2, len(arms), height=480)
+    for row, (word, pooled) in enumerate((("wrong", "groups/pooled_all_wrong"), ("right", "groups/all_right"))):
+        for axes, arm in zip(panels[row], arms, strict=True):
+            window = max(1, len(arm.steps) // 16)
+            lines = {}
+            for name, key in [*((e, f"experts/{e}/frac_all_{word}") for e in experts), (PLAIN, pooled)]:
+                steps, values = arm.series(key)
+                if steps:
+                    shown = ("pooled" if word == "wrong" else "all groups") if name == PLAIN else name
+                    lines[shown] = (steps, [100 * v for v in rolling(values, window)])
+            _draw_lines(axes, lines, experts)
+            axes.set_ylim(0, 100)
+            if row == 0:
+                axes.set_title(arm.label)
+            else:
+                axes.set_xlabel("update")
+    panels[0][0].set_ylabel("groups all wrong, %")
+    panels[1][0].set_ylabel("groups all right, %")
+    return _svg(figure, "groups")
+
+
+def buffer(arms: Sequence[Arm]) -> str:
+    """Questions waiting in the hard-example buffer over training; a triangle where it was full and was learnt from."""
+    figure, panels = _panels(1, len(arms), height=200, width=WIDTH if len(arms) > 1 else 0.62 * WIDTH)
+    for axes, arm in zip(panels[0], arms, strict=True):
+        steps, sizes = arm.series("hard_buffer/size")
+        axes.fill_between(steps, sizes, step="post", color=ACCENT, alpha=0.15, linewidth=0)
+        axes.step(steps, sizes, where="post", color=ACCENT, linewidth=1.4)
+        flushed = [step for step, flag in zip(*arm.series("hard_buffer/flushes"), strict=True) if flag > 0]
+        top = max(sizes, default=1) * 1.12 or 1
+        axes.plot(flushed, [top] * len(flushed), linestyle="none", marker="v", color=INK, markersize=6, clip_on=False)
+        axes.set_ylim(0, top)
+        if len(arms) > 1:
+            axes.set_title(arm.label)
+        axes.set_xlabel("update")
+    panels[0][0].set_ylabel("questions in the buffer")
+    return _svg(figure, "buffer")
+
+
+def style_use(
+    stages: Sequence[tuple[str, Mapping[str, Mapping[str, float]]]], experts: Sequence[str], names: Sequence[str]
+) -> str:
+    """Share of each style in each prompt's answers as stacked bars, one panel a stage (before, after each arm)."""
+    prompts = [p for p in (PLAIN, *experts) if any(p in used for _, used in stages)]
+    figure, panels = _panels(1, len(stages), height=70 + 34 * len(prompts))
+    for axes, (title, used) in zip(panels[0], stages, strict=True):
+        for row, prompt in enumerate(prompts):
+            left = 0.0
+            for k, style in enumerate(names):
+                share = 100 * used.get(prompt, {}).get(style, 0.0)
+                fill = colour(style, experts) if style in experts else f"#0100{(len(experts) + k) % EXPERTS:02x}"
+                axes.barh(row, share, left=left, height=0.72, color=fill, alpha=0.85, linewidth=0)
+                if share >= 12:
+                    size = f"{share:.0f}" if share < 40 else f"{style} {share:.0f}"
+                    axes.text(left + share / 2, row, size, ha="center", va="center", color="#ffffff", fontsize=11)
+                left += share
+        axes.set_title(title)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(len(prompts) - 0.5, -0.5)
+        axes.set_yticks(range(len(prompts)), prompts)
+        axes.grid(False)
+        axes.set_xlabel("share of answers, %")
+    return _svg(figure, "styles")
+
+
+def strip(differences: Sequence[float], mean: float, low: float, high: float, own: float | None, outcome: str) -> str:
+    """Differences per seed of the committed ablation as dots, their mean and interval, and this run's own as a diamond."""
+    figure, panels = _panels(1, 1, height=300, width=340)
+    axes = panels[0][0]
+    for i, value in enumerate(sorted(differences)):
+        # a fixed zig-zag keeps equal values apart; where a dot stands from left to right means nothing
+        axes.plot(0.0 + 0.16 * ((i % 3) - 1), value, "o", color=ACCENT, markersize=8, alpha=0.6, markeredgewidth=0)
+    axes.plot([0.55, 0.55], [low, high], color=INK, linewidth=2)
+    axes.plot(0.55, mean, "_", color=INK, markersize=16, markeredgewidth=2)
+    axes.axhline(0, color=MUTED, linewidth=1)
+    ticks, names = [0.0, 0.55], [f"{len(differences)} seeds", "mean"]
+    if own is not None:
+        axes.plot(1.1, own, "D", color=INK, markersize=9, markerfacecolor="none", markeredgewidth=1.8)
+        ticks, names = [*ticks, 1.1], [*names, "this run"]
+    axes.set_xlim(-0.4, 1.5 if own is not None else 0.95)
+    axes.set_xticks(ticks, names)
+    axes.margins(y=0.12)
+    axes.grid(False, axis="x")
+    axes.set_ylabel(f"difference in {outcome}, points")
+    return _svg(figure, "strip")
+
+
+def _draw_lines(
+    axes: Axes,
+    lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    experts: Sequence[str],
+    marker: str = "",
+) -> None:
+    """One line a prompt, each with its own dash, and its name at its right end, names kept apart."""
+    ends: list[tuple[float, str]] = []
+    for name, (steps, values) in lines.items():
+        own = name in experts
+        axes.plot(
+            steps,
+            values,
+            color=colour(name, experts),
+            linestyle=DASHES[experts.index(name) % len(DASHES)] if own else "solid",
+            linewidth=1.8 if own else 2.6,
+            marker=marker if len(steps) < 40 else "",
+            markersize=3.5,
+        )
+        last = next((v for v in reversed(values) if not math.isnan(v)), None)
+        if last is not None:
+            ends.append((last, name))
+    height, right = 0.0, max((steps[-1] for steps, _ in lines.values()), default=1)
+    placed = -math.inf
+    for height, name in sorted(ends):
+        placed = max(height, placed + 7.5)
+        axes.annotate(
+            name,
+            (right, placed),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour(name, experts),
+            fontsize=11.5,
+            annotation_clip=False,
+        )
+
+
+def _panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of `width` x `height` CSS pixels with a grid of panels that share the y-axis of their row."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError(
+            'The report draws its figures with matplotlib, which is not installed: pip install "manyminds[demo]".'
+        ) from None
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr]
+    grid = figure.subplots(rows, columns, squeeze=False, sharey="row")
+    panels = [list(row) for row in grid]
+    for axes in (axes for row in panels for axes in row):
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(MUTED)
+        axes.grid(True, axis="y", color=RULE, linewidth=1)
+        axes.set_axisbelow(True)
+        axes.tick_params(color=MUTED, labelcolor=MUTED, labelsize=11.5, length=0)
+        axes.xaxis.label.set(color=MUTED, fontsize=12)
+        axes.yaxis.label.set(color=MUTED, fontsize=12)
+        axes.title.set(color=INK, fontsize=13.5, fontweight="bold")
+    return figure, panels
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an inline <svg>: page colours, page font, ids under `name`, and no reference to any address."""
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| (width|height)="[\d.]+pt"', "", svg)
+    svg = svg.replace("xlink:href", "href")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'font-family: [^;"]*', "font-family: var(--sans)", svg)
+    svg = re.sub(r'(font: [^;"]*?[\d.]+px) [^;"]*', r"\1 var(--sans)", svg)
+    for marked, variable in MARKED.items():
+        svg = svg.replace(marked, f"var(--{variable})")
+    return svg.strip()

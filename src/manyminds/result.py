@@ -1,0 +1,51 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyminds.config import Recipe
+from manyminds.folder import RunFolder
+
+Watch = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Called as a run goes: (what, step, steps, data); what is "step", "evaluation" or "note"."""
+
+
+def silent(what: str, step: int, steps: int, data: Mapping[str, Any]) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its metrics on test questions with intervals over questions, and what it cost."""
+
+    folder: Path
+    arm: str
+    step: int
+    metrics: Mapping[str, Mapping[str, float]]
+    costs: Mapping[str, float]
+
+    @classmethod
+    def write(
+        cls, folder: RunFolder, recipe: Recipe, arm: str, step: int, costs: Mapping[str, float], test: Mapping[str, Any]
+    ) -> Result:
+        """The result, written to the folder."""
+        folder.result(
+            {"name": recipe.name, "arm": arm, "seed": recipe.seed, "step": step, **costs, "metrics": test["metrics"]}
+        )
+        return cls(folder.path, arm, step, test["metrics"], costs)
+
+    def table(self) -> Any:
+        """The final accuracies as a rich table."""
+        from manyminds.report.terminal import final_table
+
+        return final_table({self.arm: {"metrics": self.metrics, **self.costs}})
+
+    def plot(self) -> Path:
+        """The run's report, one HTML page; returns its path."""
+        from manyminds.report import build
+
+        return build(self.folder)

@@ -1,0 +1,166 @@
+"""The loop around the training step: questions, step, evaluation, checkpoint, resume."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from manyminds import checkpoint
+from manyminds.config import Recipe, dump
+from manyminds.errors import UserError
+from manyminds.evaluate import evaluate
+from manyminds.folder import RunFolder
+from manyminds.loading import Loaded, QuestionStream, load
+from manyminds.memory import from_json, to_json
+from manyminds.methods.compose import Composed
+from manyminds.policy.hf_policy import HFPolicy
+from manyminds.records import Progress
+from manyminds.result import Result, Watch, silent
+from manyminds.step import training_step
+from manyminds.warmup import restore, save
+
+
+def train(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Result:
+    """Train with the recipe's method and evaluate; everything is written to `recipe.folder`.
+
+    Starts from the finished warm-up of the recipe if it has a `warmup` section, else from `recipe.model`. With
+    `resume` it goes on from the newest valid checkpoint, to the same numbers. Raises UserError for a user's mistake.
+    """
+    start = starting_model(recipe)
+    folder = RunFolder(recipe.folder)
+    saved, skipped = folder.open(recipe, resume=resume)
+    loaded = load(recipe, saved.model if saved else start)
+    for sentence in (*skipped, *loaded.notes):
+        watch("note", 0, recipe.steps, {"text": sentence})
+    run = Run(loaded, folder, watch)
+    if saved:
+        run.restore(saved)
+    else:
+        run.begin()
+    run.go()
+    return run.finish()
+
+
+def starting_model(recipe: Recipe) -> str | Path:
+    """Where training starts. Raises UserError if the recipe's warm-up has not been run to its end."""
+    if recipe.warmup is None:
+        return recipe.model
+    folder = recipe.warmup_folder
+    found, _ = checkpoint.latest(folder / "checkpoints") if (folder / "result.json").exists() else (None, [])
+    if found is None:
+        raise UserError(
+            f"{folder}: there is no finished warm-up; run `manyminds warmup` with this recipe first, or leave its "
+            "`warmup` section out"
+        )
+    return found / "model"
+
+
+class Run:
+    """A run as it stands: everything but the weights and the optimiser is in `step`, `memory`, `position`, `costs`."""
+
+    def __init__(self, loaded: Loaded, folder: RunFolder, watch: Watch) -> None:
+        self.loaded, self.folder, self.watch, self.recipe = loaded, folder, watch, loaded.recipe
+        recipe = loaded.recipe
+        self.method = Composed(recipe.method)
+        self.policy = HFPolicy(
+            loaded.model,
+            recipe.optimizer,
+            steps=recipe.steps,
+            temperature=recipe.sampling.temperature,
+            reference=copy.deepcopy(loaded.model) if "reference" in self.method.needs else None,
+        )
+        self.step = 0
+        self.memory: Any = self.method.initial_memory()
+        self.stream = QuestionStream(loaded.questions["train"], recipe.seed)
+        self.costs: dict[str, float] = {"sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}
+
+    def go(self) -> None:
+        """Step until the budget is used; evaluate and save on the way."""
+        while self.step < self.recipe.steps:
+            started = time.perf_counter()
+            progress = Progress(self.step + 1, self.step / self.recipe.steps)
+            self.memory, metrics = training_step(
+                self.stream,
+                self.memory,
+                progress,
+                method=self.method,
+                policy=self.policy,
+                sampler=self.loaded.sampler,
+                judge=self.loaded.judge,
+                seed=str(self.recipe.seed),
+            )
+            self.policy.tick()
+            self.step += 1
+            seconds = time.perf_counter() - started
+            self._count(metrics.values, seconds)
+            tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
+            line = {"step": self.step, "kind": "train", **metrics.values, **self.loaded.judge.metrics, **tokens}
+            self.folder.log(line)
+            self.watch("step", self.step, self.recipe.steps, line)
+            last = self.step == self.recipe.steps
+            if self.step % self.recipe.evaluation.every == 0 or last:
+                self.validate()
+            if self.step % self.recipe.checkpoint.every == 0 or last:
+                self.save()
+
+    def _count(self, metrics: dict[str, float], seconds: float) -> None:
+        self.costs["seconds"] += seconds
+        for name in ("sampled_tokens", "trained_tokens"):
+            self.costs[name] += int(metrics.get(name, 0))
+
+    def validate(self) -> None:
+        """Greedy accuracy of every prompt on some validation questions."""
+        some = self.loaded.questions["validation"][: self.recipe.evaluation.questions]
+        result = evaluate(self.loaded, some, split="validation", step=self.step)
+        self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=int(self.costs["sampled_tokens"]))
+        self.watch("evaluation", self.step, self.recipe.steps, result)
+
+    def test(self, name: str) -> dict[str, Any]:
+        """Everything on the test questions, the best prompt chosen on all validation questions."""
+        validation = evaluate(self.loaded, self.loaded.questions["validation"], split="validation", step=self.step)
+        test = evaluate(
+            self.loaded,
+            self.loaded.questions["test"],
+            split="test",
+            step=self.step,
+            best=validation["best_expert"],
+            samples=self.recipe.evaluation.samples,
+        )
+        self.folder.evaluation(test, name, num_tokens=int(self.costs["sampled_tokens"]))
+        return test
+
+    def begin(self) -> None:
+        """What the model can do before training: the warm-up's own evaluation where there is one."""
+        measured = self.recipe.warmup_folder / "evaluation" / "after.json"
+        if self.recipe.warmup and measured.exists():
+            (self.folder.path / "evaluation").mkdir(exist_ok=True)
+            shutil.copyfile(measured, self.folder.path / "evaluation" / "before.json")
+        else:
+            self.test("before")
+        self.validate()
+
+    def save(self) -> None:
+        """Everything that changes training."""
+        state = {
+            "recipe": dump(self.recipe),
+            "policy": self.policy.state(),
+            "memory": to_json(self.memory),
+            "position": self.stream.position,
+            "costs": self.costs,
+        }
+        save(self.folder, self.step, self.loaded, self.policy, state)
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Stand where the checkpoint was taken."""
+        restore(self.policy, saved)
+        self.loaded.sampler.load(self.policy)
+        self.step, self.memory = saved.step, from_json(saved.state["memory"])
+        self.stream.position, self.costs = saved.state["position"], dict(saved.state["costs"])
+
+    def finish(self) -> Result:
+        """Evaluate on the test questions and write what the run came to."""
+        arm = self.recipe.arm or self.recipe.method.name
+        return Result.write(self.folder, self.recipe, arm, self.step, self.costs, self.test("after"))

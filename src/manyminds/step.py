@@ -1,0 +1,120 @@
+"""The training step, top to bottom like the paper's algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from random import Random
+from typing import Any
+
+from manyminds.batch import alive, weigh
+from manyminds.methods.compose import Composed
+from manyminds.metrics import Metrics, of_groups
+from manyminds.objective import Term, evaluate, needed, total
+from manyminds.policy.policy import Policy
+from manyminds.records import Answers, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
+from manyminds.sampling.sampler import Sampler
+
+Judge = Callable[[Sequence[Rollout]], tuple[Scored, ...]]
+
+
+def training_step(
+    questions: Iterator[Question],
+    memory: Any,
+    progress: Progress,
+    *,
+    method: Composed,
+    policy: Policy,
+    sampler: Sampler,
+    judge: Judge,
+    seed: str,
+) -> tuple[Any, Metrics]:
+    """One step of the method: answers are drawn and judged, the method says what is learnt, the policy learns it.
+
+    Returns the memory that lives on and the step's metrics. All randomness is keyed by `seed` and the step, so a step
+    is a pure function of (weights, optimiser, memory, questions).
+    """
+    draw = f"{seed}/{progress.step}"
+    metrics = Metrics()
+
+    # 1. Every expert answers every question, and the answers are judged. The method may have answers scored under the
+    #    policy, shape the rewards, and refuse groups it cannot use: those are replaced, and count as sampled.
+    groups: tuple[Group, ...] = ()
+    scores: Scores = {}
+    for _ in range(method.rounds):
+        asked = list(islice(questions, method.questions_per_step - len(groups)))
+        asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
+        fresh = by_question(judge(sampler.sample(asks, draw)))
+        metrics.sampled(fresh)
+        scores = {**scores, **policy.score(method.wants(fresh))}
+        groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
+        if len(groups) >= method.questions_per_step:
+            break
+    groups = method.credit(groups, progress)
+    metrics.add(of_groups(groups))
+
+    # 2. The method says what is learnt from them, and what is remembered.
+    lesson = method.learn(groups, scores, memory, Random(f"{draw}/learn"), progress)
+    metrics.add(lesson.metrics)
+
+    # 3. What the terms need besides the current policy is computed once, before it changes.
+    terms = method.terms(progress)
+    lesson = recall(lesson, terms, policy)
+
+    # 4. Averages become token weights, over all examples; one optimiser step per update.
+    for update in lesson.updates:
+        metrics.add(learn(update, terms, policy))
+
+    # 5. The next answers come from the new policy.
+    sampler.load(policy)
+    return lesson.memory, metrics
+
+
+def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, float]:
+    """One optimiser step on the update's examples, as many rows at a time as fit; returns losses and counts."""
+    rows = [row for row in weigh(update.examples, terms) if alive(row, terms)]
+    losses: dict[str, float] = {}
+    for batch in policy.split(rows):
+        shares = evaluate(terms, policy.forward(batch, needed(terms)), batch)
+        policy.backward(total(terms, shares))
+        for name, share in shares.items():
+            losses[f"loss/{name}"] = losses.get(f"loss/{name}", 0.0) + float(share.detach())
+    counts = {"trained_tokens": float(sum(row.length for row in rows)), "trained_rows": float(len(rows))}
+    return losses | counts | policy.update(update.lr_scale)
+
+
+def recall(lesson: Lesson, terms: Sequence[Term], policy: Policy) -> Lesson:
+    """The lesson with the log-probs that terms need of the old or the reference policy, as planes of the examples."""
+    models = {"old_logprobs": "policy", "reference_logprobs": "reference"}
+    for need in sorted(needed(terms) & models.keys()):
+        kinds = {term.kind for term in terms if need in term.needs}
+        rows = {(e.prompt_ids, e.ids): e for update in lesson.updates for e in update.examples if e.kind in kinds}
+        spans = [Span(str(i), e.prompt_ids, e.ids, e.media) for i, e in enumerate(rows.values())]
+        scores = policy.score(spans, models[need])
+        planes = {row: scores[str(i)].logprobs for i, row in enumerate(rows)}
+        lesson = replace(
+            lesson,
+            updates=tuple(
+                replace(
+                    update,
+                    examples=tuple(
+                        replace(e, planes={**e.planes, need: planes[e.prompt_ids, e.ids]}) if e.kind in kinds else e
+                        for e in update.examples
+                    ),
+                )
+                for update in lesson.updates
+            ),
+        )
+    return lesson
+
+
+def by_question(scored: Sequence[Scored]) -> tuple[Group, ...]:
+    """Judged answers as groups, in the order in which the questions were asked."""
+    answers: dict[tuple[str, str], list[Scored]] = {}
+    for one in scored:
+        answers.setdefault(one.rollout.prompt.group_id, []).append(one)
+    groups: dict[str, list[Answers]] = {}
+    for (question_id, _), its in answers.items():
+        groups.setdefault(question_id, []).append(Answers(its[0].rollout.prompt, tuple(its)))
+    return tuple(Group(its[0].prompt.question, tuple(its)) for its in groups.values())

@@ -1,0 +1,169 @@
+"""Multi-expert fine-tuning (MEF, arXiv 2508.09670): every expert's traces under its own prompt, one model.
+
+    L = - sum over questions j and experts i of log p(trace_j^i | question_j, P_i)
+
+It is the training step without sampling: examples of kind "trace", one cross-entropy term.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from manyminds import checkpoint
+from manyminds.config import Recipe, WarmUp, dump
+from manyminds.errors import UserError
+from manyminds.evaluate import evaluate
+from manyminds.folder import RunFolder
+from manyminds.formulas.averages import over_tokens
+from manyminds.loading import Loaded, load
+from manyminds.methods.terms import CrossEntropy
+from manyminds.objective import Term
+from manyminds.policy.hf_policy import HFPolicy
+from manyminds.records import PLAIN, Example, Question, Update
+from manyminds.result import Result, Watch, silent
+from manyminds.step import learn
+
+TERMS = (Term("trace", "trace", CrossEntropy(), average=over_tokens),)
+
+
+class Traces:
+    """Rows to imitate, shuffled anew each epoch; a share of them stands under the plain prompt. No state but the step."""
+
+    def __init__(self, questions: Sequence[Question], config: WarmUp, experts: Sequence[str], seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.rows = [
+            (question, trace.ids, name)
+            for question in questions
+            for name, trace in question.traces.items()
+            if name in experts and not (config.only_correct and trace.reward is not None and trace.reward < 1)
+        ]
+        missing = [name for name in experts if not any(row[2] == name for row in self.rows)]
+        if missing:
+            raise UserError(f"task: expert '{missing[0]}' has no trace to learn from in the warm-up questions")
+        self._epoch, self._order = -1, list(range(len(self.rows)))
+
+    def batch(self, step: int) -> tuple[Example, ...]:
+        """The rows of step 1, 2, …"""
+        n, size = len(self.rows), self.config.rows_per_step
+        return tuple(self._example(place) for place in range((step - 1) * size, step * size) if n)
+
+    def _example(self, place: int) -> Example:
+        epoch, index = divmod(place, len(self.rows))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, list(range(len(self.rows)))
+            random.Random(f"{self.seed}/traces/{epoch}").shuffle(self._order)
+        question, ids, expert = self.rows[self._order[index]]
+        plain = random.Random(f"{self.seed}/plain/{place}").random() < self.config.plain_share
+        prompt = question.prompt_ids[PLAIN if plain else expert]
+        return Example("trace", prompt, ids, media=question.media, group_id=(question.id, expert))
+
+
+def warmup(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Result:
+    """Train `recipe.model` on the experts' traces and evaluate it; the result is in `recipe.warmup_folder`.
+
+    Raises UserError if the recipe has no `warmup` section, an expert has no trace, or the folder holds another run.
+    """
+    if recipe.warmup is None:
+        raise UserError("warmup: the recipe has no such section; add one, or train without it")
+    folder = RunFolder(recipe.warmup_folder)
+    saved, skipped = folder.open(recipe, resume=resume)
+    loaded = load(recipe, saved.model if saved else recipe.model)
+    policy = HFPolicy(loaded.model, recipe.warmup.optimizer, steps=recipe.warmup.steps)
+    stage = _Stage(loaded, recipe.warmup, policy, folder, watch)
+    for sentence in (*skipped, *loaded.notes):
+        watch("note", 0, recipe.warmup.steps, {"text": sentence})
+    if saved:
+        stage.restore(saved)
+    stage.run()
+    return stage.finish()
+
+
+class _Stage:
+    """The loop of the warm-up and what it counts."""
+
+    def __init__(self, loaded: Loaded, config: WarmUp, policy: HFPolicy, folder: RunFolder, watch: Watch) -> None:
+        self.loaded, self.config, self.policy, self.folder, self.watch = loaded, config, policy, folder, watch
+        self.experts = config.experts or tuple(expert.name for expert in loaded.experts)
+        self.traces = Traces(loaded.questions["warmup"], config, self.experts, loaded.recipe.seed)
+        self.step, self.trained_tokens, self.seconds = 0, 0, 0.0
+        self.end = config.steps
+
+    def run(self) -> None:
+        decay = self.config.optimizer.schedule.decay_steps
+        while self.step < self.end:
+            started = time.perf_counter()
+            metrics = learn(Update(self.traces.batch(self.step + 1)), TERMS, self.policy)
+            self.policy.tick()
+            self.step += 1
+            self.seconds += time.perf_counter() - started
+            self.trained_tokens += int(metrics["trained_tokens"])
+            line = {"step": self.step, "kind": "warmup", **metrics, "step_time": time.perf_counter() - started}
+            self.folder.log(line)
+            self.watch("step", self.step, self.end, line)
+            falls = self.policy.decay_from is not None
+            reached = self.step % self.config.evaluate_every == 0 and self._accuracy() >= (self.config.decay_at or 2.0)
+            if not falls and (reached or self.step >= self.config.steps - decay):
+                self.policy.decay()
+                self.end = min(self.config.steps, self.step + decay)
+            if self.step % self.loaded.recipe.checkpoint.every == 0 or self.step == self.end:
+                self.save()
+
+    def _accuracy(self) -> float:
+        """The experts' mean accuracy on some validation questions; logged."""
+        some = self.loaded.questions["validation"][: self.loaded.recipe.evaluation.questions]
+        result = evaluate(self.loaded, some, split="validation", step=self.step)
+        self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=0)
+        self.watch("evaluation", self.step, self.end, result)
+        return float(result["metrics"]["mean"]["value"])
+
+    def save(self) -> None:
+        state = {
+            "recipe": dump(self.loaded.recipe),
+            "policy": self.policy.state(),
+            "end": self.end,
+            "trained_tokens": self.trained_tokens,
+            "seconds": self.seconds,
+        }
+        save(self.folder, self.step, self.loaded, self.policy, state)
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        restore(self.policy, saved)
+        self.step, self.end = saved.step, saved.state["end"]
+        self.trained_tokens, self.seconds = saved.state["trained_tokens"], saved.state["seconds"]
+
+    def finish(self) -> Result:
+        recipe = self.loaded.recipe
+        validation = evaluate(self.loaded, self.loaded.questions["validation"], split="validation", step=self.step)
+        self.folder.evaluation(validation, "validation", num_tokens=0)
+        test = evaluate(
+            self.loaded,
+            self.loaded.questions["test"],
+            split="test",
+            step=self.step,
+            best=validation["best_expert"],
+            samples=recipe.evaluation.samples,
+        )
+        self.folder.evaluation(test, "after", num_tokens=0)
+        counts = {"sampled_tokens": 0, "trained_tokens": self.trained_tokens, "seconds": self.seconds}
+        return Result.write(self.folder, recipe, "mef", self.step, counts, test)
+
+
+def save(folder: RunFolder, step: int, loaded: Loaded, policy: HFPolicy, state: dict[str, Any]) -> None:
+    """A checkpoint: the model as a Hugging Face folder, the optimisers, and everything else as JSON."""
+
+    def write(model: Any) -> None:
+        loaded.model.save_pretrained(model)
+        loaded.tokenizer.save_pretrained(model)
+
+    tensors = {f"optimizer_{i}": checkpoint.optimizer_tensors(o) for i, o in enumerate(policy.optimizers)}
+    checkpoint.save(folder.checkpoints, step, write, state, tensors, keep=loaded.recipe.checkpoint.keep)
+
+
+def restore(policy: HFPolicy, saved: checkpoint.Checkpoint) -> None:
+    """Optimisers and schedule as they were; the weights were loaded from the checkpoint's model folder."""
+    for i, optimizer in enumerate(policy.optimizers):
+        checkpoint.load_optimizer(optimizer, saved.tensors[f"optimizer_{i}"])
+    policy.load_state(saved.state["policy"])

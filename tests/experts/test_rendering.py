@@ -1,0 +1,120 @@
+"""How a question becomes token ids, under templates with, without and against a system role."""
+
+from __future__ import annotations
+
+import pytest
+
+from manyminds.errors import UserError
+from manyminds.experts.rendering import NO_SYSTEM_ROLE, NO_TEMPLATE, Renderer
+from manyminds.records import PLAIN, Expert, Question, Trace
+from manyminds.tasks.arithmetic import EXPERTS, question
+from manyminds.tasks.arithmetic_model import tokenizer
+
+ASKED = question("division", 907, 8)
+TURNS = "{% for m in messages %}{{ m['role'][:1] }}:{{ m['content'] }}{% endfor %}="
+FORBIDS = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
+)
+DROPS = "{% for m in messages if m['role'] == 'user' %}:{{ m['content'] }}{% endfor %}="
+BREAKS = "{{ raise_exception('nothing will do') }}"
+
+
+def renderer(template: str | None, context: int = 256, max_tokens: int = 60) -> Renderer:
+    words = tokenizer()
+    words.chat_template = template
+    return Renderer(words, context, max_tokens)
+
+
+def test_system_role_is_used() -> None:
+    made = renderer(tokenizer().chat_template)
+    words = made.tokenizer
+    assert made.prompt_ids(ASKED, EXPERTS[0]) == tuple(
+        words.convert_tokens_to_ids(["<bos>", "You are the concise expert.", *"907/8="])
+    )
+    assert made.prompt_ids(ASKED, Expert(PLAIN)) == tuple(words.convert_tokens_to_ids(["<bos>", *"907/8="]))
+    assert made.notes == []
+
+
+@pytest.mark.parametrize(("template", "turn"), [(FORBIDS, "<unk>:"), (DROPS, ":")])
+def test_system_message_is_folded_into_the_user_turn(template: str, turn: str) -> None:
+    made = renderer(template)
+    ids = [made.prompt_ids(ASKED, expert) for expert in EXPERTS]
+    for expert, row in zip(EXPERTS, ids, strict=True):
+        assert made.tokenizer.decode(row) == f"{turn}{expert.system}<unk><unk>907/8="
+    assert made.tokenizer.decode(made.prompt_ids(ASKED, Expert(PLAIN))) == f"{turn}907/8="
+    assert made.notes == [NO_SYSTEM_ROLE]
+
+
+def test_plain_prompt_alone_needs_no_note() -> None:
+    made = renderer(FORBIDS)
+    made.prompt_ids(ASKED, Expert(PLAIN))
+    assert made.notes == []
+
+
+def test_without_template() -> None:
+    made = renderer(None)
+    words = made.tokenizer
+    for _ in range(2):
+        ids = made.prompt_ids(ASKED, EXPERTS[1])
+    # The two line breaks between message and question, and the one at the end, are not in this vocabulary.
+    assert words.decode(ids) == "You are the deliberate expert.<unk><unk>907/8<unk>"
+    assert words.decode(made.prompt_ids(ASKED, Expert(PLAIN))) == "907/8<unk>"
+    assert made.notes == [NO_TEMPLATE]
+
+
+def test_without_template_an_end_of_sequence_is_taken_off() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    made = renderer(None)
+    made.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    assert made.tokenizer.decode(made.prompt_ids(ASKED, Expert(PLAIN))) == "<bos>907/8<unk>"
+    assert made.solution_ids("#1") == (*made.tokenizer.convert_tokens_to_ids(["#", "1"]), 2)
+
+
+def test_broken_template() -> None:
+    with pytest.raises(UserError, match="chat template cannot render question '907/8': nothing will do"):
+        renderer(BREAKS).prompt_ids(ASKED, EXPERTS[0])
+
+
+def test_encode_fills_everything_and_changes_nothing_else() -> None:
+    made = renderer(tokenizer().chat_template)
+    full = made.encode(ASKED, EXPERTS)
+    assert set(full.prompt_ids) == {"concise", "deliberate", "structured", PLAIN}
+    assert full.solution_ids == made.solution_ids(ASKED.solution) == full.traces["concise"].ids
+    assert full.solution_ids[-1] == 2
+    assert made.tokenizer.decode(full.solution_ids[:-1]) == ASKED.solution
+    assert [t.text for t in full.traces.values()] == [t.text for t in ASKED.traces.values()]
+    assert (full.id, full.text, full.answer) == (ASKED.id, ASKED.text, ASKED.answer)
+    bare = made.encode(Question("q", "1+1", "2"), ())
+    assert bare.solution_ids == ()
+    assert bare.traces == {}
+    assert set(bare.prompt_ids) == {PLAIN}
+
+
+def test_prompt_must_leave_room_for_the_answer() -> None:
+    template = tokenizer().chat_template
+    asked = Question("long", "1" * 12, "1", source="mine.jsonl:7")
+    fits = renderer(template, context=16, max_tokens=1)
+    assert len(fits.encode(asked, EXPERTS).prompt_ids["concise"]) == 15
+    with pytest.raises(
+        UserError, match=r"mine\.jsonl:7: the prompt of question 'long' for expert 'concise' has 15 tok"
+    ):
+        renderer(template, context=16, max_tokens=2).encode(asked, EXPERTS)
+
+
+def test_worked_answers_must_fit() -> None:
+    template = tokenizer().chat_template
+    asked = Question("q", "1+1", "2", traces={"concise": Trace("c2#2222", "concise")})
+    # 6 ids of prompt, 7 of trace, 1 end of sequence.
+    assert renderer(template, context=14, max_tokens=1).encode(asked, EXPERTS[:1]).traces["concise"].ids[-1] == 2
+    with pytest.raises(UserError, match="the trace of 'concise' of question 'q' has 8 tokens"):
+        renderer(template, context=13, max_tokens=1).encode(asked, EXPERTS[:1])
+
+
+def test_tokenizer_without_end() -> None:
+    words = tokenizer()
+    words.eos_token = None
+    with pytest.raises(UserError, match="no end-of-sequence token"):
+        Renderer(words, 256)
