@@ -10,9 +10,8 @@ One model plays N experts, each chosen by its own prompt. Every expert answers e
 
 `model` is any callable from ids [1, L] to logits [1, L, V]; wrap a Hugging Face model as `lambda ids: m(ids).logits`.
 One sequence goes through it at a time, without padding: slow, and plainly right. Where the paper leaves a choice
-open, or prints a sign that defeats its own purpose, the choice is a keyword and the docstring says which is printed.
-
-`python examples/one_file_meml_grpo.py` trains a toy with and without the two new terms and prints the rewards.
+open, or prints a sign that defeats its own purpose, there is a keyword, and the docstring says what is printed.
+Run as a script, it trains a toy with and without the two new terms (`main`).
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from torch import Tensor, nn
 
 Model = Callable[[Tensor], Tensor]
 Ids = Sequence[int]
-Pair = tuple[Ids, Ids]  # prompt, response
 Rewards = Sequence[Sequence[float]]  # [expert][answer]
+Pair = tuple[Ids, Ids]  # prompt, response
 Average = Literal["tokens", "sequences", "sum"]
 Tokens = Literal["mean", "sum"]  # from a response's tokens to its number: 1/|o| each, or their plain sum as printed
-PolicyLoss = Literal["positive_only", "clip"]
-OVER_TOKENS = {"mean": torch.mean, "sum": torch.sum}
+Divergence = Callable[[Tensor, Tensor], Tensor]
+OVER_TOKENS: dict[Tokens, Callable[[Tensor], Tensor]] = {"mean": torch.mean, "sum": torch.sum}
 
 
 @dataclass
@@ -59,10 +58,7 @@ def token_logprobs(model: Model, prompt: Ids, response: Ids) -> Tensor:
 
 
 def sft_loss(model: Model, pairs: Sequence[Pair], *, average: Average = "tokens") -> Tensor:
-    """L_SFT = -sum over (prompt, response) of log pi(response | prompt), which is "sum", as printed.
-
-    "sequences" divides that by the number of responses, "tokens" by the number of their tokens. No pairs: 0.
-    """
+    """L_SFT = -sum of log pi(response | prompt), as printed; or that per sequence, or per token. No pairs: 0."""
     if not pairs:
         return torch.zeros(())
     nll = -torch.cat([token_logprobs(model, prompt, response) for prompt, response in pairs])
@@ -75,47 +71,39 @@ def mef_loss(model: Model, traces: Sequence[Pair], *, average: Average = "tokens
 
 
 def advantages(rewards: Sequence[float], scale: Literal["none", "std"] = "none") -> Tensor:
-    """A_g = r_g - mean(r) among one expert's answers to one question, shape [G]; printed without a scale.
+    """A_g = r_g - mean(r) among one expert's answers to one question, shape [G], as printed.
 
-    "std" divides by the sample standard deviation (over G - 1) plus 1e-6, as GRPO does. One answer alone has A = 0.
+    "std" also divides by the sample standard deviation (over G - 1) plus 1e-6, as GRPO does; a lone answer has A = 0.
     """
     r = torch.tensor(rewards, dtype=torch.float64)
     centred = r - r.mean()
     return centred / (r.std() + 1e-6) if scale == "std" and len(r) > 1 else centred
 
 
-def policy_per_token(
-    logprobs: Tensor, advantage: float, loss: PolicyLoss, old: Sequence[float] | None, clip: tuple[float, float]
-) -> Tensor:
-    """The loss of each token of one answer, shape [T].
-
-    "positive_only", as printed: -log pi * max(A, 0). "clip": -min(rho A, clamp(rho, 1 - low, 1 + high) A) with
-    rho = pi / pi_old per token; without old log-probs the current ones, held fixed, so that rho is 1.
-    """
-    if loss == "positive_only":
-        return -logprobs * max(advantage, 0.0)
-    before = logprobs.detach() if old is None else torch.tensor(old, dtype=logprobs.dtype)
-    ratio = (logprobs - before).exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip[0], 1 + clip[1]) * advantage)
-
-
 def grpo_loss(
     model: Model,
     groups: Sequence[Group],
     *,
-    policy_loss: PolicyLoss = "positive_only",
+    policy_loss: Literal["positive_only", "clip"] = "positive_only",
     scale: Literal["none", "std"] = "none",
     tokens: Tokens = "mean",
     clip: tuple[float, float] = (0.2, 0.2),
 ) -> Tensor:
-    """L_GRPO: the mean, over every answer of every expert to every question, of its policy loss."""
+    """L_GRPO: the mean, over every answer of every expert to every question, of the loss of its tokens.
+
+    "positive_only", as printed: -log pi * max(A, 0). "clip": -min(rho A, clamp(rho, 1 - low, 1 + high) A) with
+    rho = pi / pi_old per token; where no old log-probs are given, pi_old is pi itself, held fixed.
+    """
     losses = []
     for group in groups:
         for i, prompt in enumerate(group.prompts):
             for g, advantage in enumerate(advantages(group.rewards[i], scale).tolist()):
-                old = group.old_logprobs[i][g] if group.old_logprobs else None
                 logprobs = token_logprobs(model, prompt, group.answers[i][g])
-                losses.append(OVER_TOKENS[tokens](policy_per_token(logprobs, advantage, policy_loss, old, clip)))
+                old = logprobs.new_tensor(group.old_logprobs[i][g]) if group.old_logprobs else logprobs.detach()
+                ratio = (logprobs - old).exp()
+                clipped = torch.minimum(ratio * advantage, ratio.clamp(1 - clip[0], 1 + clip[1]) * advantage)
+                gain = clipped if policy_loss == "clip" else logprobs * max(advantage, 0.0)
+                losses.append(-OVER_TOKENS[tokens](gain))
     return torch.stack(losses).mean()
 
 
@@ -126,10 +114,10 @@ def best_and_worst(rewards: Rewards, min_gap: float = 0.0) -> tuple[int, int] | 
     return None if gap == 0 or gap < min_gap else (means.index(max(means)), means.index(min(means)))
 
 
-def right_answers(group: Group, expert: int, most: int | None = None) -> list[Ids]:
+def right_answers(group: Group, expert: int, most: int | None = None) -> list[tuple[int, ...]]:
     """O+: the expert's answers with a reward above one half; with `most`, the first that many distinct ones."""
-    right = [answer for answer, r in zip(group.answers[expert], group.rewards[expert], strict=True) if r > 0.5]
-    return right if most is None else [*dict.fromkeys(tuple(answer) for answer in right)][:most]
+    right = [tuple(answer) for answer, r in zip(group.answers[expert], group.rewards[expert], strict=True) if r > 0.5]
+    return right if most is None else list(dict.fromkeys(right))[:most]
 
 
 def k3(strong: Tensor, weak: Tensor) -> Tensor:
@@ -161,7 +149,7 @@ def mutual_loss(
     if direction == "as_printed" and estimator != "sequence":
         raise ValueError(f"direction 'as_printed' goes with estimator 'sequence', not {estimator!r}")
     view = token_distributions if estimator == "full" else token_logprobs
-    divergence = {"sequence": torch.sub, "k3": k3, "full": full_kl}[estimator]
+    divergences: dict[str, Divergence] = {"sequence": lambda strong, weak: strong - weak, "k3": k3, "full": full_kl}
     per_question = []
     for group in groups:
         per_answer = []
@@ -169,7 +157,7 @@ def mutual_loss(
             for answer in right_answers(group, pair[0], most):
                 strong, weak = (view(model, group.prompts[i], answer) for i in pair)
                 printed = direction == "as_printed"
-                values = weak - strong if printed else divergence(strong.detach(), weak)
+                values = weak - strong if printed else divergences[estimator](strong.detach(), weak)
                 per_answer.append(OVER_TOKENS[tokens](values))
         per_question.append(torch.stack(per_answer).mean() if per_answer else torch.zeros(()))
     return torch.stack(per_question).mean()
@@ -183,10 +171,7 @@ def hard_candidates(rewards: Rewards, K: int, compare: Literal["gt", "ge"] = "gt
 
 @dataclass
 class HardBuffer:
-    """Pairs (prompt of a failing expert, solution) that wait until there are `capacity` of them.
-
-    It holds its own random numbers: pickle it whole, and training goes on as if it had never stopped.
-    """
+    """Pairs (prompt of a failing expert, solution) that wait until there are `capacity`; pickle it with its rng."""
 
     capacity: int = 64
     rng: random.Random = field(default_factory=lambda: random.Random(0))
@@ -219,73 +204,62 @@ class Toy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Embedding(13, 16)
-        self.head = nn.Sequential(nn.Flatten(2), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 12))
+        self.net = nn.Sequential(nn.Embedding(13, 16), nn.Flatten(2), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 12))
 
     def forward(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.embed(nn.functional.pad(ids, (7, 0), value=12).unfold(1, 8, 1)))
-        return logits
-
-
-def worked(expert: int, a: int, b: int) -> list[int]:
-    """A teacher's trace: the first answers at once, the second writes b a before, the third a b."""
-    return [*([], [b, a], [a, b])[expert], 10, (a + b) % 7, 11]
+        windows = nn.functional.pad(ids, (7, 0), value=12).unfold(1, 8, 1)
+        return torch.as_tensor(self.net(windows))
 
 
 def ask(model: Toy, a: int, b: int, n: int = 8) -> Group:
     """Every expert draws n answers of at most 5 tokens; right ones end with "=", the sum, and the end token."""
-    prompts, solution = [[7 + i, a, b] for i in range(3)], worked(0, a, b)
-    ids = torch.tensor(prompts).repeat_interleave(n, 0)
-    with torch.no_grad():
+    prompts, solution, answers = [[7 + i, a, b] for i in range(3)], [10, (a + b) % 7, 11], []
+    for prompt in prompts:
+        ids = torch.tensor([prompt] * n)
         for _ in range(5):
-            ids = torch.cat([ids, model(ids)[:, -1].softmax(-1).multinomial(1)], 1)
-    drawn = [row[: row.index(11) + 1] if 11 in row else row for row in ids[:, 3:].tolist()]
-    answers = [drawn[i * n : (i + 1) * n] for i in range(3)]
+            ids = torch.cat([ids, model(ids)[:, -1].detach().softmax(-1).multinomial(1)], 1)
+        answers.append([row[: row.index(11) + 1] if 11 in row else row for row in ids[:, 3:].tolist()])
     return Group(prompts, answers, [[float(x[-3:] == solution) for x in row] for row in answers], solution)
-
-
-def warm_up(model: Toy, rng: random.Random) -> None:
-    """MEF on unequal teachers, who worked out 14, 42 and 21 of the 49 questions."""
-    traces: list[Pair] = [
-        ([7 + i, a, b], worked(i, a, b)) for i, n in enumerate((14, 42, 21)) for a, b in rng.sample(QUESTIONS, n)
-    ]
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(200):
-        optimiser.zero_grad()
-        mef_loss(model, rng.sample(traces, 32)).backward()
-        optimiser.step()
 
 
 def train(model: Toy, rng: random.Random, lambda1: float, lambda2: float) -> None:
     """60 steps of 4 questions x 3 experts x 8 answers."""
-    optimiser, buffer = torch.optim.SGD(model.parameters(), 0.3), HardBuffer(16, rng)
-    for _ in range(60):
+    optimiser, buffer = torch.optim.SGD(model.parameters(), LR), HardBuffer(16, rng)
+    for _ in range(STEPS):
         groups = [ask(model, a, b) for a, b in rng.choices(QUESTIONS, k=4)]
         for group in groups:
             buffer.offer(group)
-        losses = grpo_loss(model, groups), mutual_loss(model, groups), sft_loss(model, buffer.flush())
+        loss, mutual = grpo_loss(model, groups, policy_loss="clip"), mutual_loss(model, groups)
         optimiser.zero_grad()
-        total_loss(*losses, lambda1, lambda2).backward()
+        total_loss(loss, mutual, sft_loss(model, buffer.flush()), lambda1, lambda2).backward()
         optimiser.step()
 
 
-def main(seeds: int = 3) -> None:
-    """Print each expert's mean reward over all questions, 16 answers each, averaged over the seeds."""
-    arms = {"GRPO alone": (0.0, 0.0), "GRPO + mutual": (0.1, 0.0), "MEML-GRPO": (0.1, 0.1)}
-    table = {name: torch.zeros(3) for name in ("after warm-up", *arms)}
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        warm_up(start := Toy(), random.Random(seed))
-        for name in table:
-            model = copy.deepcopy(start)
-            if name in arms:
-                train(model, random.Random(seed), *arms[name])
-            rewards = torch.tensor([ask(model, a, b, 16).rewards for a, b in QUESTIONS])
-            table[name] += rewards.mean((0, 2)) / seeds
-    for name, row in table.items():
-        print(f"{name:14}", *(f"expert {i} {r:.2f}  " for i, r in enumerate(row.tolist())), f"mean {row.mean():.2f}")
+def main(seed: int = 0) -> None:
+    """Print each expert's mean reward over all questions, 16 answers to each; the arms start from one warm-up.
+
+    In it expert 0's teacher answers 14 of the 49 questions at once; the others write b a (42) or a b (21) before.
+    """
+    torch.manual_seed(seed)
+    rng, start = random.Random(seed), Toy()
+    traces: list[Pair] = []
+    for i, known in enumerate((14, 42, 21)):
+        for a, b in rng.sample(QUESTIONS, known):
+            traces.append(([7 + i, a, b], [*((), (b, a), (a, b))[i], 10, (a + b) % 7, 11]))
+    optimiser = torch.optim.Adam(start.parameters(), 3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        mef_loss(start, rng.sample(traces, 32)).backward()
+        optimiser.step()
+    for arm in (None, ("GRPO alone", 0.0, 0.0), ("GRPO + mutual", 0.1, 0.0), ("MEML-GRPO", 0.1, 0.1)):
+        model = copy.deepcopy(start)
+        if arm:
+            train(model, random.Random(seed), *arm[1:])
+        r = torch.tensor([ask(model, a, b, 16).rewards for a, b in QUESTIONS]).mean((0, 2)).tolist()
+        print(
+            f"{arm[0] if arm else 'after warm-up':14} experts {r[0]:.2f} {r[1]:.2f} {r[2]:.2f}   mean {sum(r) / 3:.2f}"
+        )
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

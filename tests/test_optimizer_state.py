@@ -120,6 +120,16 @@ def test_numbers_and_wider_moments_are_kept_exactly(tmp_path: Path) -> None:
     assert torch.equal(state["a.moment"], torch.full((2, 4), 1 / 3))
 
 
+def test_state_of_before_is_gone_after_loading() -> None:
+    parameters = parameters_of(0, torch.float32)
+    optimizer = muon(parameters)
+    empty = optimizer_tensors(optimizer)
+    train(parameters, optimizer, range(2))
+    assert len(optimizer_tensors(optimizer)) == 4
+    load_optimizer(optimizer, empty)
+    assert list(optimizer_tensors(optimizer)) == ["layout"]
+
+
 def test_hyper_parameters_stay_those_of_the_config() -> None:
     source, target = adamw(parameters_of(0, torch.float32)), adamw(parameters_of(0, torch.float32))
     target.param_groups[0]["lr"] = 0.5

@@ -25,7 +25,6 @@ class Row:
 
     example: Example
     weights: Floats
-    planes: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -102,12 +101,10 @@ def collate(rows: Sequence[Row], *, dtype: torch.dtype = torch.float32, device: 
     examples = [row.example for row in rows]
     mask = _right_padded([e.mask or (1,) * len(e.ids) for e in examples], dtype)
     row_weights = torch.tensor([row.weights for row in rows], dtype=dtype).T
-    names = {name for row in rows for name in (*row.planes, *row.example.planes)}
+    names = sorted({name for example in examples for name in example.planes})
     planes = {
-        name: _right_padded(
-            [row.planes.get(name) or row.example.planes.get(name) or (0.0,) * len(row.example.ids) for row in rows], dtype
-        ).to(device)
-        for name in sorted(names)
+        name: _right_padded([e.planes.get(name) or (0.0,) * len(e.ids) for e in examples], dtype).to(device)
+        for name in names
     }
     taught = any(e.teacher_prompt_ids for e in examples)
     teachers = [e.teacher_prompt_ids or e.prompt_ids for e in examples]
@@ -119,7 +116,9 @@ def collate(rows: Sequence[Row], *, dtype: torch.dtype = torch.float32, device: 
         weights=(row_weights[:, :, None] * mask[None]).to(device),
         advantages=_right_padded([_per_token(e.advantage, e.ids) for e in examples], dtype).to(device),
         planes=planes,
-        teacher_tokens=_right_padded([t + e.ids for t, e in zip(teachers, examples, strict=True)], torch.long).to(device)
+        teacher_tokens=_right_padded([t + e.ids for t, e in zip(teachers, examples, strict=True)], torch.long).to(
+            device
+        )
         if taught
         else None,
         teacher_starts=torch.tensor([len(t) for t in teachers], device=device) if taught else None,

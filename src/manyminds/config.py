@@ -54,7 +54,10 @@ class Schedule(Section):
 
 
 class OptimizerConfig(Section):
-    """How weights move. With `muon`, the matrices between embedding and head get Muon at `matrix_lr`, the rest AdamW at `lr`."""
+    """How weights move: AdamW at `lr`; with `muon`, Muon at `matrix_lr` for the matrices between embedding and head.
+
+    `tokens_at_once` bounds the padded tokens of a micro-batch.
+    """
 
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-6, gt=0)
@@ -69,8 +72,8 @@ class OptimizerConfig(Section):
 class WarmUp(Section):
     """Multi-expert fine-tuning (MEF): supervised training on every expert's traces under its own prompt.
 
-    `plain_share` of the rows stand under the plain prompt instead. Training is level until the experts' mean accuracy on
-    validation questions reaches `decay_at`, then the learning rate falls for `schedule.decay_steps` and training ends;
+    `plain_share` of the rows stand under the plain prompt instead. The learning rate is level until the experts' mean
+    accuracy on validation questions reaches `decay_at`, then falls for `schedule.decay_steps`, and training ends;
     without `decay_at` it begins to fall in time to end at `steps`.
     """
 
@@ -87,8 +90,8 @@ class WarmUp(Section):
 class EvaluationConfig(Section):
     """What is measured. `every` training steps: greedy answers to `questions` of validation. At the end: all of test.
 
-    `samples` answers to each of `sampled_questions` test questions (0: all) per expert give pass@`group` and the shares of
-    groups of `group` answers that carry no signal.
+    `samples` answers per expert to each of `sampled_questions` test questions (0: all) give pass@`group` and the
+    shares of groups of `group` answers that carry no signal.
     """
 
     every: int = Field(60, ge=1)
@@ -144,7 +147,9 @@ class Recipe(Section):
         if PLAIN in names:
             raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert")
         if experts is not None and not experts:
-            raise ValueError("there is no expert; give at least one with a name, or leave `experts` out for the task's own")
+            raise ValueError(
+                "there is no expert; give at least one with a name, or leave `experts` out for the task's own"
+            )
         return experts
 
     @property
@@ -163,18 +168,12 @@ class Recipe(Section):
         Raises UserError if the method or the warm-up names an expert that is not there, or has too few.
         """
         names = [expert.name for expert in experts]
-        changes: dict[str, Any] = {"experts": self.method.experts or tuple(names)}
-        for key, wanted in (("method.experts", changes["experts"]), ("warmup.experts", self.warmup and self.warmup.experts)):
-            for name in wanted or ():
+        asked = {"method.experts": self.method.experts, "warmup.experts": self.warmup.experts if self.warmup else ()}
+        for key, wanted in asked.items():
+            for name in wanted:
                 if name not in (*names, PLAIN):
                     raise UserError(f"{key}: there is no expert '{name}'; known are {', '.join([*names, PLAIN])}")
-        if not changes["experts"]:
-            raise UserError("experts: there is no expert; name at least one, or set method.experts to [plain]")
-        if self.method.name == "meml_grpo" and len(changes["experts"]) < 2:
-            raise UserError("method.experts: mutual learning needs at least two experts; add one, or use method.name grpo")
-        if "fixed_length" in type(self.method).model_fields and "fixed_length" not in self.method.model_fields_set:
-            changes["fixed_length"] = self.sampling.max_tokens
-        method = type(self.method).model_validate({**dump(self.method), **changes})
+        method = self.method.settled(tuple(names), self.sampling.max_tokens)
         configs = tuple(ExpertConfig(name=e.name, system=e.system, teacher=e.teacher) for e in experts)
         return self.model_copy(update={"experts": configs, "method": method})
 
@@ -227,7 +226,7 @@ def override_in(data: dict[str, Any], override: str) -> None:
 
 
 def parse(data: dict[str, Any], where: str = "recipe", text: str = "") -> Recipe:
-    """The recipe in plain data. Raises UserError with the first thing that is wrong, and its line if `text` is given."""
+    """The recipe in plain data. Raises UserError with the first thing that is wrong, and its line in `text`."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -246,7 +245,8 @@ def _sentence(data: dict[str, Any], path: list[str], error: Any) -> str:
     if error["type"] == "missing":
         return f"the key '{key}' is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}" + ("" if "error" in error.get("ctx", {}) else f", not {error['input']!r}")
+    given = "" if "error" in error.get("ctx", {}) else f", not {error['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 
 def _fields(data: dict[str, Any], path: list[str]) -> list[str]:
@@ -263,7 +263,7 @@ def _fields(data: dict[str, Any], path: list[str]) -> list[str]:
 
 
 def _line(text: str, path: list[str]) -> str:
-    """":12" if the key (or the nearest key above it) stands on line 12 of the YAML text, else nothing."""
+    """ ":12" if the key (or the nearest key above it) stands on line 12 of the YAML text, else nothing."""
     node = yaml.compose(text) if text else None
     found = ""
     for part in path:

@@ -69,7 +69,14 @@ def record(loaded: Loaded, question: Question, row: Mapping[str, tuple[Scored, .
         text = one.rollout.text
         greedy[name] = {"text": text, "correct": one.right} | ({"style": style(text)} if style else {})
     family = {"family": question.extras["family"]} if "family" in question.extras else {}
-    return {"id": question.id, "question": question.text, "answer": question.answer, **family, "greedy": greedy, "right": {}}
+    return {
+        "id": question.id,
+        "question": question.text,
+        "answer": question.answer,
+        **family,
+        "greedy": greedy,
+        "right": {},
+    }
 
 
 def greedy_values(

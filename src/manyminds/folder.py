@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,8 +46,8 @@ class RunFolder:
         changed = sorted(key for key in {*before, *now} - {"output", "checkpoint"} if before.get(key) != now.get(key))
         if changed:
             raise UserError(
-                f"{self.path}: its checkpoint was made with another `{changed[0]}`; resume with the recipe.yaml in that "
-                "folder, or choose another `name` for the changed run"
+                f"{self.path}: its checkpoint was made with another `{changed[0]}`; resume with the recipe.yaml in "
+                "that folder, or choose another `name` for the changed run"
             )
 
     def _write_head(self, recipe: Recipe) -> None:
@@ -64,8 +65,9 @@ class RunFolder:
                     append_jsonl(file, line)
 
     def log(self, line: Mapping[str, Any]) -> None:
-        """One step's metrics."""
-        append_jsonl(self.path / "metrics.jsonl", dict(line))
+        """One step's metrics; what is not a finite number is written as null."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        append_jsonl(self.path / "metrics.jsonl", finite)
 
     def evaluation(self, result: Mapping[str, Any], name: str, *, num_tokens: int) -> None:
         """An evaluation: its metrics to evaluations.jsonl, and with all answers to evaluation/<name>.json."""

@@ -64,9 +64,7 @@ def load(recipe: Recipe, model: str | Path) -> Loaded:
     rows = recipe.sampling.rows_at_once
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=(tokenizer.eos_token_id,), rows_at_once=rows)
     judge = Judge(task.rewards, task.extract)
-    return Loaded(
-        recipe, task, experts, questions, causal, tokenizer, sampler, judge, tuple(renderer.notes)
-    )
+    return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, tuple(renderer.notes))
 
 
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
@@ -76,8 +74,8 @@ def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
     for question in questions:
         if not question.solution_ids:
             raise UserError(
-                f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the hard-example "
-                "buffer teaches; add it, or set method.hard_coefficient to 0"
+                f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the "
+                "hard-example buffer teaches; add it, or set method.hard_coefficient to 0"
             )
 
 
@@ -90,6 +88,9 @@ def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the run has its own; this one would break into it at every save
 
     if str(model) == "tiny":
         from manyminds.tasks.arithmetic_model import create
@@ -102,8 +103,8 @@ def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        causal = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype).to(device).eval()
-        return causal, AutoTokenizer.from_pretrained(str(model))
+        causal: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
+        return causal.to(device).eval(), AutoTokenizer.from_pretrained(str(model))
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"model: '{model}' cannot be loaded as a causal language model: {first}") from error

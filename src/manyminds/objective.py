@@ -35,8 +35,8 @@ class Term:
     """One summand of the objective, to be minimised.
 
     `per_token(outputs, batch)` gives "B T" without reduction; `average` turns lengths and row weights into one weight
-    per row. `needs` asks the step for what must be computed before the first update ("old_logprobs",
-    "reference_logprobs", as planes) or from the policy in the same pass ("logits", "teacher_logits", "entropies", "values").
+    per row. `needs`: planes that must be computed before the first update ("old_logprobs", "reference_logprobs"), and
+    what the policy gives in the same pass ("logits", "teacher_logits", "entropies", "values").
     `follows_advantage`: the term is proportional to the advantage, so rows of advantage 0 cost no forward pass.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from manyminds import checkpoint
@@ -30,7 +30,7 @@ TERMS = (Term("trace", "trace", CrossEntropy(), average=over_tokens),)
 
 
 class Traces:
-    """Rows to imitate, shuffled anew each epoch; a share of them stands under the plain prompt. No state but the step."""
+    """Rows to imitate, shuffled anew each epoch; a share stands under the plain prompt. No state but the step."""
 
     def __init__(self, questions: Sequence[Question], config: WarmUp, experts: Sequence[str], seed: int) -> None:
         self.config, self.seed = config, seed

@@ -100,7 +100,9 @@ def _evaluation(
         for prompt in PROMPTS:
             chance = SKILL[arm][prompt][family]
             was = earlier["answers"][i]["greedy"][prompt]["correct"] if earlier else None
-            correct = rng.random() < chance if was is None else rng.random() < (0.5 * chance + 0.5 if was else 0.85 * chance)
+            if was is not None:  # what was known is mostly kept
+                chance = 0.5 * chance + 0.5 if was else 0.85 * chance
+            correct = rng.random() < chance
             own = "structured" if prompt == "plain" else prompt
             style = own if rng.random() < STYLE_KEPT[arm] else "structured"
             greedy[prompt] = _answer(question, correct, style, rng, hostile)
@@ -173,7 +175,14 @@ def _curve(arm: str, updates: int, seed: int) -> list[dict[str, Any]]:
 
 
 def _warmup_step(i: int) -> dict[str, Any]:
-    return {"step": i, "kind": "warmup", "loss/trace": 2.0 / (1 + i / 10), "grad_norm": 1.0, "lr": 0.008, "step_time": 0.03}
+    return {
+        "step": i,
+        "kind": "warmup",
+        "loss/trace": 2.0 / (1 + i / 10),
+        "grad_norm": 1.0,
+        "lr": 0.008,
+        "step_time": 0.03,
+    }
 
 
 def _steps(arm: str, updates: int, seed: int) -> list[dict[str, Any]]:

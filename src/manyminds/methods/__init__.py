@@ -26,7 +26,9 @@ def find(name: str) -> type[Method]:
     path = METHODS.get(name, name)
     if ":" not in path:
         close = get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(METHODS)}, or your own as module:Name."
+        hint = (
+            f"did you mean '{close[0]}'?" if close else f"known are {', '.join(METHODS)}, or your own as module:Name."
+        )
         raise UserError(f"method.name: there is no method '{name}'; {hint}")
     module, _, attribute = path.partition(":")
     try:

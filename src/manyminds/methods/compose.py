@@ -80,7 +80,9 @@ class Composed:
             if layer is self.base or sets(layer, "terms"):
                 said |= {f"term {term.name}": layer.name for term in layer.terms(Progress(0, 0.0))}
         for hook in ("examples", "shape", "keeps", "wants"):
-            owners = [layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")]
+            owners = [
+                layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
+            ]
             if owners:
                 said[hook] = " + ".join(owners)
         return said
@@ -163,7 +165,9 @@ class Composed:
             if layer is self.base or sets(layer, "examples"):
                 lesson = layer.examples(groups, scores, its, rng, progress)
             updates = tuple(
-                Update(mine.examples + tuple(e for e in new.examples if e.kind not in made), mine.lr_scale * new.lr_scale)
+                Update(
+                    mine.examples + tuple(e for e in new.examples if e.kind not in made), mine.lr_scale * new.lr_scale
+                )
                 for mine, new in zip_longest(updates, lesson.updates, fillvalue=Update(()))
             )
             made |= {term.kind for term in layer.terms(progress)}

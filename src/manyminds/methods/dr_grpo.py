@@ -1,13 +1,13 @@
 """Dr. GRPO (Understanding R1-Zero-Like Training, arXiv 2503.20783): GRPO without its two biases.
 
-    A_g = r_g - mean r            no division by the standard deviation: easy and hard questions weigh alike
-    L   = 1/n sum_i 1/M sum_t …   M a constant (the generation budget), not |o_i|: long wrong answers weigh fully
+A_g = r_g - mean r            no division by the standard deviation: easy and hard questions weigh alike
+L   = 1/n sum_i 1/M sum_t …   M a constant (the generation budget), not |o_i|: long wrong answers weigh fully
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from jaxtyping import Float
 from pydantic import Field
@@ -33,6 +33,11 @@ class DrGRPO(GRPO):
     name: Literal["dr_grpo"] = "dr_grpo"
     scale: Literal["none"] = "none"
     fixed_length: int = Field(256, ge=1)
+
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Self:
+        settled = super().settled(experts, max_tokens)
+        given = "fixed_length" in self.model_fields_set
+        return settled if given else settled.model_copy(update={"fixed_length": max_tokens})
 
     def advantage(
         self, rewards: Float[Tensor, "groups answers"], progress: Progress

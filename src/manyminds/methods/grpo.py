@@ -41,7 +41,9 @@ class GRPO(Method):
 
     paper: ClassVar[str] = "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models"
     arxiv: ClassVar[str] = "2402.03300"
-    summary: ClassVar[str] = "Group-relative advantages with the clipped policy loss; every expert is a group of its own."
+    summary: ClassVar[str] = (
+        "Group-relative advantages with the clipped policy loss; every expert is a group of its own."
+    )
 
     name: str = "grpo"
     scale: Literal["std", "none"] = "std"

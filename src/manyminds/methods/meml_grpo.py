@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from manyminds.batch import RowWeights
 from manyminds.formulas.averages import mean_of_sums, over_sequences, over_tokens, sum_of_sequences, sum_of_tokens
 from manyminds.methods.grpo import AVERAGES, GRPO
 from manyminds.methods.terms import (
@@ -32,8 +33,21 @@ from manyminds.methods.terms import (
     LogRatioFromWriter,
     PositivePart,
 )
-from manyminds.objective import Term
-from manyminds.records import Answers, Ask, Example, Group, Ids, Lesson, Progress, Prompt, Question, Rollout, Scores, Update
+from manyminds.objective import PerToken, Term
+from manyminds.records import (
+    Answers,
+    Ask,
+    Example,
+    Group,
+    Ids,
+    Lesson,
+    Progress,
+    Prompt,
+    Question,
+    Rollout,
+    Scores,
+    Update,
+)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {},
@@ -48,7 +62,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hard_probability": 1.0,
     },
 }
-REDUCTIONS = {"token_mean": over_tokens, "sequence_mean": over_sequences, "sum": sum_of_tokens, "mean_of_sums": mean_of_sums}
+REDUCTIONS: dict[str, RowWeights] = {
+    "token_mean": over_tokens,
+    "sequence_mean": over_sequences,
+    "sum": sum_of_tokens,
+    "mean_of_sums": mean_of_sums,
+}
 
 
 class MEMLGRPO(GRPO):
@@ -60,7 +79,9 @@ class MEMLGRPO(GRPO):
 
     paper: ClassVar[str] = "MEML-GRPO: Heterogeneous Multi-Expert Mutual Learning for RLVR Advancement"
     arxiv: ClassVar[str] = "2508.09670"
-    summary: ClassVar[str] = "Experts by prompt: the best one's right answers teach the worst one; hard questions return."
+    summary: ClassVar[str] = (
+        "Experts by prompt: the best one's right answers teach the worst one; hard questions return."
+    )
 
     name: Literal["meml_grpo"] = "meml_grpo"
     preset: Literal["published", "tuned"] = "published"
@@ -92,6 +113,10 @@ class MEMLGRPO(GRPO):
         """What the recipe states stands; the preset fills in the rest."""
         return {**PRESETS.get(data.get("preset", "published"), {}), **data} if isinstance(data, dict) else data
 
+    @classmethod
+    def least_experts(cls) -> int:
+        return 2
+
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         share = max(1, self.answers_per_prompt // len(self.experts)) if self.split_answers else self.answers_per_prompt
         return tuple(Ask(Prompt(question, expert), share) for expert in self.experts)
@@ -121,7 +146,7 @@ class MEMLGRPO(GRPO):
         rows: list[Example] = []
         told: Counter[str] = Counter({"mutual/pairs": 0, "mutual/skipped_tie": 0, "mutual/skipped_no_correct": 0})
         gaps = []
-        for group, (best, worst) in zip(groups, self.pairs(groups, rng), strict=True):
+        for best, worst in self.pairs(groups, rng):
             gap = best.mean - worst.mean
             answers = self.lent(best)
             if best is worst or (self.mutual_pairing == "question" and (gap <= 0 or gap < self.mutual_gap)):
@@ -153,7 +178,7 @@ class MEMLGRPO(GRPO):
         return those[0] if self.mutual_ties == "lowest" else rng.choice(those)
 
     def lent(self, best: Answers) -> tuple[Rollout, ...]:
-        """O+: the right answers of E+; if `mutual_answers` is set, at most so many distinct ones, as they were drawn."""
+        """O+: the right answers of E+; with `mutual_answers`, the first so many distinct ones."""
         if not self.mutual_answers:
             return best.right
         distinct: dict[Ids, Rollout] = {}
@@ -223,7 +248,7 @@ class MEMLGRPO(GRPO):
                 Term("mutual", "borrowed", LogProbability(), self.mutual_coefficient, average),
                 Term("mutual_strong", "lent", CrossEntropy(), self.mutual_coefficient, average),
             )
-        per_token = {"sequence": LogRatioFromWriter(), "k3": K3FromWriter(), "full": FullDivergence()}
+        per_token: dict[str, PerToken] = {"sequence": LogRatioFromWriter(), "k3": K3FromWriter(), "full": FullDivergence()}
         needs = frozenset({"logits", "teacher_logits"}) if self.mutual_estimator == "full" else frozenset()
         return (Term("mutual", "borrowed", per_token[self.mutual_estimator], self.mutual_coefficient, average, needs),)
 

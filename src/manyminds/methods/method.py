@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 from torch import Tensor
 
+from manyminds.errors import UserError
 from manyminds.objective import Term
 from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
 
@@ -45,6 +46,21 @@ class Method(BaseModel):
 
         return tuple(build(part) if isinstance(part, dict) else part for part in parts)
 
+    @classmethod
+    def least_experts(cls) -> int:
+        """How many experts the method needs to mean anything."""
+        return 1
+
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Self:
+        """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
+        asked = self.experts or experts
+        if len(asked) < self.least_experts():
+            raise UserError(
+                f"method.experts: {self.name} needs {self.least_experts()} or more of them, not {len(asked)}; add some "
+                "under `experts`"
+            )
+        return self.model_copy(update={"experts": asked})
+
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         """Which prompts are answered, how many answers each, drawn how. One owner."""
         return ()
@@ -53,9 +69,7 @@ class Method(BaseModel):
         """Spans to be scored under the policy before rewards are final. Union."""
         return ()
 
-    def shape(
-        self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress
-    ) -> tuple[Group, ...]:
+    def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
         """The groups under the rewards that training sees. A chain, in order."""
         return tuple(groups)
 

@@ -51,8 +51,8 @@ class HFPolicy:
     def tick(self) -> None:
         """One training step has passed: the learning rate moves on."""
         self.ticks += 1
-        for schedule in self.schedules:
-            schedule.step()
+        for rate in self.schedules:
+            rate.step()
 
     def decay(self) -> None:
         """From now on the warm-up-stable-decay schedule falls."""

@@ -30,7 +30,7 @@ def optimizers(config: OptimizerConfig, model: Any) -> list[Optimizer]:
 
 
 def schedule(config: Schedule, optimizer: Optimizer, steps: int, done: int, decay_from: int | None) -> LambdaLR:
-    """The schedule of a run of `steps`, as it stands after `done` of them; it has no other state, so resuming rebuilds it.
+    """The schedule of a run of `steps`, as it stands after `done` of them; it has no other state.
 
     `decay_from` is the step from which a warmup_stable_decay schedule falls; None: not yet.
     """

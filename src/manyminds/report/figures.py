@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERTS = 6
-INK, MUTED, RULE, PLAIN_INK, ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
-MARKED = {INK: "ink", MUTED: "muted", RULE: "rule", PLAIN_INK: "plain", ACCENT: "accent"} | {
+INK, MUTED, RULE, PLAIN_INK, ACCENT, PAGE = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+MARKED = {INK: "ink", MUTED: "muted", RULE: "rule", PLAIN_INK: "plain", ACCENT: "accent", PAGE: "page"} | {
     f"#0100{i:02x}": f"expert-{i}" for i in range(EXPERTS)
 }
 DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
@@ -35,13 +35,14 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (3, 3)),
     (0, (8, 2, 2, 2, 2, 2)),
 )
-WIDTH = 1040.0
+UNKNOWN = ("other", "none")
+WIDTH = 1120.0
 
 
 def colour(prompt: str, experts: Sequence[str]) -> str:
-    """The marker colour of a prompt: one per expert, by its place in `experts`; the plain prompt is dark grey."""
-    if prompt == PLAIN or prompt not in experts:
-        return PLAIN_INK
+    """The marker colour of a prompt: an expert's by its place in `experts`; dark grey for plain, ink for the rest."""
+    if prompt not in experts:
+        return PLAIN_INK if prompt == PLAIN else INK
     return f"#0100{experts.index(prompt) % EXPERTS:02x}"
 
 
@@ -55,35 +56,43 @@ def accuracy(arms: Sequence[Arm], experts: Sequence[str]) -> str:
             seen = [(e.step, e.metrics[key].value) for e in arm.evaluations if key in e.metrics]
             if seen:
                 lines[prompt] = ([s for s, _ in seen], [100 * v for _, v in seen])
-        _draw_lines(axes, lines, experts, marker="o")
-        axes.set_title(arm.label)
-        axes.set_xlabel("warm-up step" if arm.is_warmup else "update")
         axes.set_ylim(0, 100)
+        _draw_lines(axes, lines, experts, 300, marker="o")
+        _title(axes, "Warm-up" if arm.is_warmup else arm.label)
+        axes.set_xlabel("warm-up step" if arm.is_warmup else "update")
     panels[0][0].set_ylabel("accuracy, %")
     return _svg(figure, "accuracy")
 
 
 def groups(arms: Sequence[Arm], experts: Sequence[str]) -> str:
-    """Shares of groups all wrong (top) and all right (below) over training, per expert and pooled, one column an arm."""
+    """Shares of groups all wrong (top) and all right (below) over training, by prompt and pooled; one column an arm."""
     figure, panels = _panels(2, len(arms), height=480)
-    for row, (word, pooled) in enumerate((("wrong", "groups/pooled_all_wrong"), ("right", "groups/all_right"))):
-        for axes, arm in zip(panels[row], arms, strict=True):
-            window = max(1, len(arm.steps) // 16)
-            lines = {}
-            for name, key in [*((e, f"experts/{e}/frac_all_{word}") for e in experts), (PLAIN, pooled)]:
-                steps, values = arm.series(key)
-                if steps:
-                    shown = ("pooled" if word == "wrong" else "all groups") if name == PLAIN else name
-                    lines[shown] = (steps, [100 * v for v in rolling(values, window)])
-            _draw_lines(axes, lines, experts)
-            axes.set_ylim(0, 100)
+    for row, word in enumerate(("wrong", "right")):
+        drawn = [_group_lines(arm, experts, word) for arm in arms]
+        top = max((v for lines in drawn for _, values in lines.values() for v in values if v == v), default=100.0)
+        for axes, arm, lines in zip(panels[row], arms, drawn, strict=True):
+            axes.set_ylim(0, min(100.0, 10.0 * math.ceil(top / 10 + 0.4)))
+            _draw_lines(axes, lines, experts, 240)
             if row == 0:
-                axes.set_title(arm.label)
+                _title(axes, arm.label)
             else:
                 axes.set_xlabel("update")
-    panels[0][0].set_ylabel("groups all wrong, %")
-    panels[1][0].set_ylabel("groups all right, %")
+        panels[row][0].set_ylabel(f"groups all {word}, %")
     return _svg(figure, "groups")
+
+
+def _group_lines(arm: Arm, experts: Sequence[str], word: str) -> dict[str, tuple[list[int], list[float]]]:
+    """The smoothed shares (%) of groups all `word` ("wrong" or "right"), per expert, and over all experts."""
+    together = [("pooled", f"groups/pooled_all_{word}")]
+    if not arm.has(together[0][1]):
+        together = [("all groups", f"groups/all_{word}")]
+    window = max(1, len(arm.steps) // 16)
+    lines = {}
+    for name, key in [*((p, f"experts/{p}/frac_all_{word}") for p in (*experts, PLAIN)), *together]:
+        steps, values = arm.series(key)
+        if steps:
+            lines[name] = (steps, [100 * v for v in rolling(values, window)])
+    return lines
 
 
 def buffer(arms: Sequence[Arm]) -> str:
@@ -98,7 +107,7 @@ def buffer(arms: Sequence[Arm]) -> str:
         axes.plot(flushed, [top] * len(flushed), linestyle="none", marker="v", color=INK, markersize=6, clip_on=False)
         axes.set_ylim(0, top)
         if len(arms) > 1:
-            axes.set_title(arm.label)
+            _title(axes, arm.label)
         axes.set_xlabel("update")
     panels[0][0].set_ylabel("questions in the buffer")
     return _svg(figure, "buffer")
@@ -115,23 +124,26 @@ def style_use(
             left = 0.0
             for k, style in enumerate(names):
                 share = 100 * used.get(prompt, {}).get(style, 0.0)
-                fill = colour(style, experts) if style in experts else f"#0100{(len(experts) + k) % EXPERTS:02x}"
-                axes.barh(row, share, left=left, height=0.72, color=fill, alpha=0.85, linewidth=0)
+                fill = f"#0100{(len(experts) + k) % EXPERTS:02x}" if style not in (*experts, *UNKNOWN) else ""
+                fill = fill or (MUTED if style in UNKNOWN else colour(style, experts))
+                axes.barh(row, share, left=left, height=0.72, color=fill, linewidth=0)
                 if share >= 12:
                     size = f"{share:.0f}" if share < 40 else f"{style} {share:.0f}"
-                    axes.text(left + share / 2, row, size, ha="center", va="center", color="#ffffff", fontsize=11)
+                    axes.text(left + share / 2, row, size, ha="center", va="center", color=PAGE, fontsize=11)
                 left += share
-        axes.set_title(title)
+        _title(axes, title)
         axes.set_xlim(0, 100)
         axes.set_ylim(len(prompts) - 0.5, -0.5)
         axes.set_yticks(range(len(prompts)), prompts)
         axes.grid(False)
         axes.set_xlabel("share of answers, %")
+    for tick, prompt in zip(panels[0][0].get_yticklabels(), prompts, strict=True):
+        tick.set_color(colour(prompt, experts))
     return _svg(figure, "styles")
 
 
 def strip(differences: Sequence[float], mean: float, low: float, high: float, own: float | None, outcome: str) -> str:
-    """Differences per seed of the committed ablation as dots, their mean and interval, and this run's own as a diamond."""
+    """Differences by seed of the committed ablation as dots, their mean and interval, and this run's as a diamond."""
     figure, panels = _panels(1, 1, height=300, width=340)
     axes = panels[0][0]
     for i, value in enumerate(sorted(differences)):
@@ -148,6 +160,7 @@ def strip(differences: Sequence[float], mean: float, low: float, high: float, ow
     axes.set_xticks(ticks, names)
     axes.margins(y=0.12)
     axes.grid(False, axis="x")
+    axes.spines["bottom"].set_visible(False)  # the line that counts is zero's
     axes.set_ylabel(f"difference in {outcome}, points")
     return _svg(figure, "strip")
 
@@ -156,6 +169,7 @@ def _draw_lines(
     axes: Axes,
     lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     experts: Sequence[str],
+    panel_height: float,
     marker: str = "",
 ) -> None:
     """One line a prompt, each with its own dash, and its name at its right end, names kept apart."""
@@ -174,14 +188,15 @@ def _draw_lines(
         last = next((v for v in reversed(values) if not math.isnan(v)), None)
         if last is not None:
             ends.append((last, name))
-    height, right = 0.0, max((steps[-1] for steps, _ in lines.values()), default=1)
-    placed = -math.inf
-    for height, name in sorted(ends):
-        placed = max(height, placed + 7.5)
+    right = max((steps[-1] for steps, _ in lines.values()), default=1)
+    ends.sort()
+    # a name needs 15 px; how many units of the axis that is depends on how tall the panel is drawn
+    least = 15 * (axes.get_ylim()[1] - axes.get_ylim()[0]) / (0.7 * panel_height)
+    for (_, name), height in zip(ends, _apart([height for height, _ in ends], least), strict=True):
         axes.annotate(
             name,
-            (right, placed),
-            xytext=(6, 0),
+            (right, height),
+            xytext=(7, 0),
             textcoords="offset points",
             va="center",
             color=colour(name, experts),
@@ -190,16 +205,27 @@ def _draw_lines(
         )
 
 
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """Ascending heights moved as little as keeps neighbours `least` apart: crowded ones spread about their middle."""
+    crowds: list[list[float]] = []  # of each crowd: where its lowest stands, and how many it holds
+    for height in heights:
+        crowds.append([height, 1.0])
+        while len(crowds) > 1 and crowds[-2][0] + crowds[-2][1] * least > crowds[-1][0]:
+            (low, n), (other, m) = crowds[-2:]
+            crowds[-2:] = [[(n * low + m * (other - n * least)) / (n + m), n + m]]
+    return [low + i * least for low, n in crowds for i in range(int(n))]
+
+
 def _panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[list[Axes]]]:
     """A figure of `width` x `height` CSS pixels with a grid of panels that share the y-axis of their row."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise UserError(
             'The report draws its figures with matplotlib, which is not installed: pip install "manyminds[demo]".'
         ) from None
-    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr]
+    figure = Figure(figsize=(width / 72, height / 72), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     grid = figure.subplots(rows, columns, squeeze=False, sharey="row")
     panels = [list(row) for row in grid]
     for axes in (axes for row in panels for axes in row):
@@ -210,8 +236,12 @@ def _panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tup
         axes.tick_params(color=MUTED, labelcolor=MUTED, labelsize=11.5, length=0)
         axes.xaxis.label.set(color=MUTED, fontsize=12)
         axes.yaxis.label.set(color=MUTED, fontsize=12)
-        axes.title.set(color=INK, fontsize=13.5, fontweight="bold")
+        axes.margins(x=0.02)
     return figure, panels
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", color=INK, fontsize=13.5, fontweight="bold", pad=10)
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -233,4 +263,5 @@ def _svg(figure: Figure, name: str) -> str:
     svg = re.sub(r'(font: [^;"]*?[\d.]+px) [^;"]*', r"\1 var(--sans)", svg)
     for marked, variable in MARKED.items():
         svg = svg.replace(marked, f"var(--{variable})")
-    return svg.strip()
+    width = round(72 * figure.get_figwidth())
+    return svg.strip().replace("<svg", f'<svg role="img" style="max-width: {width}px"', 1)

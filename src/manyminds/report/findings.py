@@ -7,12 +7,13 @@ All of these read greedy answers on the test questions unless they say otherwise
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manyminds.records import PLAIN
 from manyminds.report.runs import Answered, Arm, Evaluation, Measure
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -54,8 +55,18 @@ class Pairs:
     counts: Matrix
 
     @property
+    def taught(self) -> tuple[float, ...]:
+        """Per expert, how often others learnt its answer: the row sums."""
+        return tuple(map(sum, self.counts))
+
+    @property
+    def learnt(self) -> tuple[float, ...]:
+        """Per expert, how often it learnt another's answer: the column sums."""
+        return tuple(map(sum, zip(*self.counts, strict=True)))
+
+    @property
     def total(self) -> float:
-        return sum(map(sum, self.counts))
+        return sum(self.taught)
 
 
 def comparisons(before: Evaluation, after: Evaluation) -> tuple[Comparison, ...]:
@@ -114,7 +125,7 @@ def _most(found: Sequence[Comparison], why: str) -> Comparison | None:
 
 
 def overlap(evaluation: Evaluation) -> Matrix:
-    """Share of questions that both prompts get wrong, prompts as in `evaluation.prompts`; a prompt's own on the diagonal."""
+    """Share of questions that both of two prompts get wrong, in the order of `evaluation.prompts`."""
     wrong = _right(evaluation, evaluation.prompts) < 0.5
     return _matrix((wrong.T.astype(float) @ wrong) / max(len(wrong), 1))
 
@@ -143,7 +154,7 @@ def pairs(arm: Arm) -> Pairs | None:
 
 
 def styles(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Per prompt, the share of answers in each style: from `styles/<prompt>/<style>`, else counted over greedy answers."""
+    """By prompt, the share of answers in each style: from `styles/<prompt>/<style>`, else counted in greedy answers."""
     found: dict[str, dict[str, float]] = {}
     for key, measure in evaluation.metrics.items():
         parts = key.split("/")
@@ -157,18 +168,20 @@ def styles(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     return {p: found[p] for p in evaluation.prompts if p in found}
 
 
-def difference(arm: Evaluation, other: Evaluation, prompts: Sequence[str], resamples: int = RESAMPLES) -> Measure | None:
-    """Greedy accuracy averaged over `prompts`, `arm` minus `other`, on the questions both were asked.
+def difference(arm: Evaluation, other: Evaluation, metric: str = "mean", resamples: int = RESAMPLES) -> Measure | None:
+    """`arm` minus `other` in one of the greedy metrics plain, mean and oracle, on the questions both were asked.
 
-    The interval is the 95 % percentile bootstrap over questions, which are resampled in pairs. It says nothing of seeds.
-    None where the two share no question.
+    The interval is the 95 % percentile bootstrap over questions, resampled in pairs. It says nothing of seeds.
+    None where the two share no question, or the metric is another.
     """
-    ids = {a.id for a in other.answers}
-    shared = [a.id for a in arm.answers if a.id in ids]
-    if not shared or not prompts:
+    if metric not in SCORES:
         return None
-    first, second = ({a.id: a for a in e.answers} for e in (arm, other))
-    gaps = np.array([_mean_right(first[i], prompts) - _mean_right(second[i], prompts) for i in shared])
+    theirs = {a.id: a for a in other.answers}
+    shared = [(a, theirs[a.id]) for a in arm.answers if a.id in theirs]
+    if not shared or not arm.experts:
+        return None
+    score = SCORES[metric]
+    gaps = np.array([score(ours, arm.experts) - score(earlier, arm.experts) for ours, earlier in shared])
     draws = np.random.default_rng(0).integers(len(gaps), size=(resamples, len(gaps)))
     low, high = np.percentile(gaps[draws].mean(axis=1), [2.5, 97.5])
     return Measure(float(gaps.mean()), float(low), float(high))
@@ -189,13 +202,21 @@ def rolling(values: Sequence[float], window: int) -> list[float]:
     return out
 
 
-def _mean_right(answered: Answered, prompts: Sequence[str]) -> float:
-    return sum(answered.greedy[p].correct for p in prompts if p in answered.greedy) / len(prompts)
+def _is_right(answered: Answered, prompt: str) -> bool:
+    return prompt in answered.greedy and answered.greedy[prompt].correct
+
+
+SCORES: dict[str, Callable[[Answered, Sequence[str]], float]] = {
+    "plain": lambda answered, experts: float(_is_right(answered, PLAIN)),
+    "mean": lambda answered, experts: sum(_is_right(answered, e) for e in experts) / len(experts),
+    "oracle": lambda answered, experts: float(any(_is_right(answered, e) for e in experts)),
+}
+"""What one question counts in the metrics that are averages over questions of greedy answers."""
 
 
 def _right(evaluation: Evaluation, prompts: Sequence[str]) -> NDArray[np.float64]:
     """Questions by prompts: 1 where the greedy answer is right."""
-    rows = [[float(p in a.greedy and a.greedy[p].correct) for p in prompts] for a in evaluation.answers]
+    rows = [[float(_is_right(a, p)) for p in prompts] for a in evaluation.answers]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(prompts))
 
 

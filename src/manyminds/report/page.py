@@ -11,27 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from manyminds.report import figures, findings
+from manyminds.report import figures, findings, table
 from manyminds.report.read import load
 from manyminds.report.runs import Arm, Evaluation, Measure, Runs
-from manyminds.report.sentence import cost, duration, interval, main_difference, percent, points, sentence, tokens
+from manyminds.report.sentence import duration, interval, main_difference, points, sentence, tokens
 
 HERE = Path(__file__).parent
-
-METRICS: tuple[tuple[str, str, str], ...] = (
-    ("plain", "plain", "the question alone, no system prompt"),
-    ("mean", "mean", "average over the expert prompts"),
-    ("worst", "worst", "the weakest expert prompt"),
-    ("best", "best", "the expert prompt that was best on validation"),
-    ("vote", "vote", "majority of the experts' answers"),
-    ("oracle", "oracle", "at least one expert is right"),
-    ("pass_at_8", "pass@8", "one of 8 sampled answers is right, per expert"),
-    ("pooled_pass_at_24", "pooled pass@24", "one of 24 is right, 8 from each of 3 experts"),
-    ("all_wrong", "all wrong", "groups without a right answer: nothing to learn from"),
-    ("all_right", "all right", "groups without a wrong answer: nothing left to learn"),
-    ("pooled_all_wrong", "pooled all wrong", "questions that no sampled answer of any expert gets right"),
-)
-LOWER_IS_BETTER = frozenset({"all_wrong", "pooled_all_wrong"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +47,6 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "points": points, "tokens": tokens, "duration": duration}
     environment.globals["hue"] = _hue(runs.experts)
     template = environment.get_template("template.html.jinja")
     return template.render(
@@ -71,8 +55,8 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
         main=runs.main,
         baseline=runs.baseline,
         sentence=sentence(runs),
-        costs=[(arm.label, cost(arm)) for arm in runs.arms if cost(arm)],
         rows=_rows(runs),
+        costs=_costs(runs),
         strip=_strip(runs, ablation),
         ablation=ablation,
         turnovers=_turnovers(runs),
@@ -99,27 +83,39 @@ def _hue(experts: Sequence[str]) -> Callable[[str], str]:
 
 def _rows(runs: Runs) -> list[dict[str, Any]]:
     """One row a metric: its measure in every arm, and the main arm minus the baseline."""
-    rows = []
-    for key, name, meaning in METRICS:
-        cells = [arm.metrics.get(key) for arm in runs.arms]
-        if not any(cells):
-            continue
-        gap = None
-        if runs.main is not None and runs.baseline is not None:
-            gap = findings.gap(runs.main.metrics, runs.baseline.metrics, key)
-        better = 0 if gap is None or abs(gap) < 0.0005 else (1 if (gap > 0) != (key in LOWER_IS_BETTER) else -1)
-        rows.append(
+    shown = []
+    for row in table.rows([arm.metrics for arm in runs.arms]):
+        gap = main_difference(runs, row.key)
+        shown.append(
             {
-                "name": name,
-                "meaning": meaning,
-                "cells": [_cell(m) for m in cells],
-                "difference": None if gap is None else points(gap),
-                "better": 0 if key == "all_right" else better,
-                "interval": interval(main_difference(runs) or Measure(0.0)) if key == "mean" else "",
-                "group": key in ("all_wrong", "all_right", "pooled_all_wrong"),
+                "name": row.name,
+                "meaning": row.meaning,
+                "cells": [_cell(arm.metrics.get(row.key)) for arm in runs.arms],
+                "difference": "–" if gap is None else points(gap.value),
+                "interval": "" if gap is None else interval(gap),
+                "verdict": "" if gap is None else _verdict(gap),
+                "group": row.group,
             }
         )
-    return rows
+    return shown
+
+
+def _verdict(gap: Measure) -> str:
+    """Colour only what is clear of zero."""
+    if gap.low is not None and gap.low > 0:
+        return "better"
+    return "worse" if gap.high is not None and gap.high < 0 else ""
+
+
+def _costs(runs: Runs) -> list[tuple[str, list[str]]]:
+    """The rows of the table that say what each arm cost."""
+    spent = [arm.result.sampled_tokens if arm.result else None for arm in runs.arms]
+    took = [arm.result.seconds if arm.result else None for arm in runs.arms]
+    rows = [
+        ("sampled tokens", ["–" if n is None else tokens(n) for n in spent]),
+        ("wall time", ["–" if s is None else duration(s) for s in took]),
+    ]
+    return [(name, cells) for name, cells in rows if set(cells) != {"–"}]
 
 
 def _cell(measure: Measure | None) -> dict[str, Any] | None:

@@ -28,8 +28,8 @@ def load(folder: Path) -> Runs:
         arms = [_arm(sub) for sub in inside]
     else:
         raise UserError(
-            f"{folder}: not a run folder, and it holds none; a run folder is what `manyminds train` writes under runs/, "
-            "with recipe.yaml and metrics.jsonl in it."
+            f"{folder}: not a run folder, and it holds none; a run folder is what `manyminds train` writes under "
+            "runs/, with recipe.yaml and metrics.jsonl in it."
         )
     arms.sort(key=lambda arm: not arm.is_warmup)  # stable: the warm-up first, the rest by folder name
     return Runs(folder.resolve().name, folder, tuple(_with_before(arms)))

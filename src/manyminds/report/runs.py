@@ -43,7 +43,7 @@ class Greedy:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One test question: `greedy` holds an answer per prompt, `right` how many of how many sampled answers were right."""
+    """One test question: `greedy` holds an answer per prompt, `right` how many of how many sampled ones were right."""
 
     id: str
     question: str
@@ -110,7 +110,7 @@ class Arm:
 
     @property
     def is_warmup(self) -> bool:
-        return self.name in WARMUP or bool(self.steps) and all(s.kind == "warmup" for s in self.steps)
+        return self.name in WARMUP or (bool(self.steps) and all(s.kind == "warmup" for s in self.steps))
 
     @property
     def metrics(self) -> Mapping[str, Measure]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
-from manyminds.report.findings import difference, turnover
+from manyminds.report.findings import difference, gap, turnover
 from manyminds.report.runs import Arm, Evaluation, Measure, Runs
+
+GLUE = "\u00a0"
+"""A space that does not break, between a number and its unit."""
 
 NOTICEABLE = 0.02
 """A fall of the oracle, or a difference of budgets (as a ratio), that the sentence does not pass over."""
@@ -23,7 +26,7 @@ def sentence(runs: Runs) -> str:
 
 def percent(share: float) -> str:
     """A share as people read it: 0.719 is 71.9 %."""
-    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+    return "–" if math.isnan(share) else f"{100 * share:.1f}{GLUE}%"
 
 
 def points(share: float, sign: bool = True) -> str:
@@ -42,18 +45,18 @@ def interval(measure: Measure) -> str:
 def tokens(count: float) -> str:
     """A number of tokens in three digits: 1.21 M, 312 k."""
     if count >= 999_500:
-        return f"{count / 1e6:.2f} M"
-    return f"{count / 1e3:.0f} k" if count >= 10_000 else f"{count:.0f}"
+        return f"{count / 1e6:.2f}{GLUE}M"
+    return f"{count / 1e3:.0f}{GLUE}k" if count >= 10_000 else f"{count:.0f}"
 
 
 def duration(seconds: float) -> str:
     """Seconds as 45 s, 2 min 12 s or 3 h 05 min."""
     whole = round(seconds)
     if whole < 100:
-        return f"{whole} s"
+        return f"{whole}{GLUE}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return f"{whole // 60}{GLUE}min {whole % 60:02d}{GLUE}s"
+    return f"{whole // 3600}{GLUE}h {whole % 3600 // 60:02d}{GLUE}min"
 
 
 def cost(arm: Arm) -> str:
@@ -68,46 +71,56 @@ def cost(arm: Arm) -> str:
     return " and ".join(parts)
 
 
-def main_difference(runs: Runs) -> Measure | None:
-    """The mean over expert prompts, main arm minus baseline, with a paired interval where the answers are there."""
+def main_difference(runs: Runs, metric: str = "mean") -> Measure | None:
+    """One metric of the main arm minus the baseline's; with a paired interval where the answers give that number."""
     main, baseline = runs.main, runs.baseline
-    if main is None or baseline is None or "mean" not in main.metrics or "mean" not in baseline.metrics:
+    if main is None or baseline is None:
         return None
+    reported = gap(main.metrics, baseline.metrics, metric)
+    if reported is None:
+        return None
+    found = None
     if main.after is not None and baseline.after is not None:
-        found = difference(main.after, baseline.after, main.after.experts)
-        if found is not None:
-            return found
-    return Measure(main.metrics["mean"].value - baseline.metrics["mean"].value)
+        found = difference(main.after, baseline.after, metric)
+    return found if found is not None and abs(found.value - reported) < 5e-4 else Measure(reported)
 
 
 def _verdict(runs: Runs, main: Arm) -> str:
     over = _on_what(main.after)
     now = main.metrics["mean"].value
     start = main.before.metrics.get("mean") if main.before is not None else None
-    moved = f"went from {percent(start.value)} to {percent(now)}" if start is not None else f"ended at {percent(now)}"
-    gap = main_difference(runs)
-    if gap is None or runs.baseline is None:
+    moved = f"ended at {percent(now)}"
+    if start is not None:
+        moved = f"{'rose' if now >= start.value else 'fell'} from {percent(start.value)} to {percent(now)}"
+    ahead = main_difference(runs)
+    if ahead is None or runs.baseline is None:
         change = _own_change(main)
-        by = f", {points(change.value)} points {interval(change)}".rstrip() if change is not None else ""
+        by = f", {_size(change)}" if change is not None else ""
         return f"{_opening(main.label, change)}: {over}accuracy {moved}{by}"
     theirs = f"{runs.baseline.label} ({percent(runs.baseline.metrics['mean'].value)})"
-    size = f"{points(gap.value)} points {interval(gap)}".rstrip()
-    return f"{_opening(main.label, gap)}: {over}accuracy {moved}, which is {size} against {theirs}"
+    return f"{_opening(main.label, ahead)}: {over}accuracy {moved}, which is {_size(ahead)} against {theirs}"
+
+
+def _size(change: Measure) -> str:
+    """A difference in points, with its interval and what the interval covers."""
+    if change.low is None or change.high is None:
+        return f"{points(change.value)} points"
+    return f"{points(change.value)} points [{points(change.low)}, {points(change.high)} over questions]"
 
 
 def _own_change(main: Arm) -> Measure | None:
     if main.before is None or main.after is None:
         return None
-    return difference(main.after, main.before, main.after.experts)
+    return difference(main.after, main.before)
 
 
-def _opening(name: str, gap: Measure | None) -> str:
+def _opening(name: str, change: Measure | None) -> str:
     """Says whether it worked; only an interval clear of zero is called an effect."""
-    if gap is None or gap.low is None or gap.high is None:
+    if change is None or change.low is None or change.high is None:
         return name
-    if gap.low > 0:
-        return f"{name} worked here"
-    return f"{name} did harm here" if gap.high < 0 else f"{name} made no clear difference here"
+    if change.low > 0:
+        return f"{name} worked on this seed"
+    return f"{name} did harm on this seed" if change.high < 0 else f"{name} made no clear difference on this seed"
 
 
 def _on_what(evaluation: Evaluation | None) -> str:
