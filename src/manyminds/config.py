@@ -134,8 +134,12 @@ class Recipe(Section):
     @classmethod
     def _named_method(cls, method: Any) -> Any:
         from manyminds.methods import build
+        from manyminds.methods.compose import Composed
 
-        return build(method) if isinstance(method, dict) else method
+        made = build(method) if isinstance(method, dict) else method
+        if isinstance(made, Method):
+            Composed(made)  # refuses parts that contradict each other
+        return made
 
     @field_validator("experts")
     @classmethod
@@ -233,6 +237,8 @@ def parse(data: dict[str, Any], where: str = "recipe", text: str = "") -> Recipe
         first = error.errors(include_url=False)[0]
         path = [str(part) for part in first["loc"]]
         raise UserError(f"{where}{_line(text, path)}: {_sentence(data, path, first)}") from error
+    except UserError as error:  # the methods know their names and parts, but no file
+        raise UserError(f"{where}{_line(text, ['method'])}: {error}") from error
 
 
 def _sentence(data: dict[str, Any], path: list[str], error: Any) -> str:

@@ -23,10 +23,11 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
 
-    def open(self, recipe: Recipe, *, resume: bool) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+    def find(self, recipe: Recipe, *, resume: bool) -> tuple[checkpoint.Checkpoint | None, list[str]]:
         """The checkpoint to go on from (None: a new run), and a sentence on each newer one that was skipped.
 
-        Raises UserError if the folder holds a run and `resume` is not asked for, or holds one of another recipe.
+        Writes nothing; `recipe` is resolved. Raises UserError if the folder holds a run and `resume` is not asked for,
+        or holds one of another recipe.
         """
         found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
         if not resume and (self.path / "metrics.jsonl").exists():
@@ -36,11 +37,14 @@ class RunFolder:
         saved = checkpoint.load(found) if found else None
         if saved:
             self._same_recipe(saved.state["recipe"], dump(recipe))
+        return saved, skipped
+
+    def begin(self, recipe: Recipe, step: int) -> None:
+        """Make the folder ready for a run that has taken `step` steps. Raises UserError if it cannot be written."""
         with explaining(f"{self.path}: the run folder cannot be written"):
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_head(recipe)
-            self._cut_back(saved.step if saved else 0)
-        return saved, skipped
+            self._cut_back(step)
 
     def _same_recipe(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         changed = sorted(key for key in {*before, *now} - {"output", "checkpoint"} if before.get(key) != now.get(key))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,21 +52,41 @@ def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
     return task, experts, recipe.resolved(experts)
 
 
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with everything it left open filled in, as a run folder keeps it. Raises UserError."""
+    return load_questions(recipe)[2]
+
+
 def load(recipe: Recipe, model: str | Path) -> Loaded:
     """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError."""
     task, experts, recipe = load_questions(recipe)
     causal, tokenizer = load_model(model, recipe.seed)
-    context = int(getattr(causal.config, "max_position_embeddings", 0) or tokenizer.model_max_length)
+    questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
+    decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
+    rows = recipe.sampling.rows_at_once
+    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=(tokenizer.eos_token_id,), rows_at_once=rows)
+    judge = Judge(task.rewards, task.extract)
+    return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
+
+
+def render(
+    recipe: Recipe, task: Task, experts: Sequence[Expert], tokenizer: Any, context: int
+) -> tuple[dict[str, tuple[Question, ...]], tuple[str, ...]]:
+    """The task's questions by split, as token ids for every expert; and what the user should know about the prompts.
+
+    Raises UserError for a prompt that does not fit into `context` tokens, or a question without what the method needs.
+    """
     renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens)
     questions = {
         split: tuple(renderer.encode(question, experts) for question in its) for split, its in task.splits.items()
     }
     check_needs(recipe, questions["train"])
-    decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
-    rows = recipe.sampling.rows_at_once
-    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=(tokenizer.eos_token_id,), rows_at_once=rows)
-    judge = Judge(task.rewards, task.extract)
-    return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, tuple(renderer.notes))
+    return questions, tuple(renderer.notes)
+
+
+def context_of(config: Any, tokenizer: Any) -> int:
+    """The longest sequence of a model, in tokens."""
+    return int(getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length)
 
 
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
@@ -84,29 +106,61 @@ def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
 
     Raises UserError if a folder is not there or is not a Hugging Face model.
     """
-    import tempfile
-
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run has its own; this one would break into it at every save
-
-    if str(model) == "tiny":
-        from manyminds.tasks.arithmetic_model import create
-
-        with tempfile.TemporaryDirectory() as folder:
-            return load_model(create(Path(folder), seed), seed)
-    looks_local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or Path(model).exists()
-    if looks_local and not (Path(model) / "config.json").is_file():
-        raise UserError(f"model: '{model}' is not a Hugging Face model folder (it has no config.json)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    with _place(model, seed) as place:
+        causal: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
+        return causal.to(device).eval(), AutoTokenizer.from_pretrained(place)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A model without its weights: its tokenizer, its longest sequence in tokens, how many parameters it has, and the
+    bytes that one number takes where it would run."""
+
+    tokenizer: Any
+    context: int
+    parameters: int
+    width: int
+
+
+def outline(model: str | Path, seed: int) -> Outline:
+    """What is known of a model before its weights are read. Raises UserError as `load_model`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    with _place(model, seed) as place:
+        config, tokenizer = AutoConfig.from_pretrained(place), AutoTokenizer.from_pretrained(place)
+        with torch.device("meta"):
+            empty: Any = AutoModelForCausalLM.from_config(config)
+    parameters = sum(p.numel() for p in empty.parameters())
+    return Outline(tokenizer, context_of(config, tokenizer), parameters, 2 if torch.cuda.is_available() else 4)
+
+
+@contextmanager
+def _place(model: str | Path, seed: int) -> Iterator[str]:
+    """Where a model is read from, "tiny" from a folder made for the moment; failures to read it become a UserError."""
+    local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or Path(model).exists()
+    if local and not (Path(model) / "config.json").is_file():
+        raise UserError(
+            f"model: '{model}' is not a Hugging Face model folder (it has no config.json); give a folder that "
+            "`save_pretrained` wrote, a hub id, or tiny"
+        )
     try:
-        causal: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
-        return causal.to(device).eval(), AutoTokenizer.from_pretrained(str(model))
+        if str(model) == "tiny":
+            from manyminds.tasks.arithmetic_model import create
+
+            with tempfile.TemporaryDirectory() as folder:
+                yield str(create(Path(folder), seed))
+        else:
+            yield str(model)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = " ".join(str(error).strip().split("\n")[:1])
         raise UserError(f"model: '{model}' cannot be loaded as a causal language model: {first}") from error
 
 

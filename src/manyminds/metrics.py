@@ -22,9 +22,9 @@ class Metrics:
             self.values[name] = before + value
 
     def sampled(self, groups: Sequence[Group]) -> None:
-        """Everything that was drawn, also what is thrown away later: the budget."""
+        """Every token the policy chose, also what is thrown away later: the budget."""
         rollouts = [s.rollout for g in groups for a in g.answers for s in a.scored]
-        self.add({"sampled_tokens": float(sum(len(r.ids) for r in rollouts))})
+        self.add({"sampled_tokens": float(sum(sum(r.mask) if r.mask else len(r.ids) for r in rollouts))})
         self.add(of_rollouts(rollouts))
 
 
@@ -57,10 +57,12 @@ def of_groups(groups: Sequence[Group]) -> dict[str, float]:
         "groups/all_right": fmean(a.wrong == 0 for a in rows),
         "groups/pooled_all_wrong": fmean(all(a.wrong == len(a.scored) for a in g.answers) for g in groups),
     }
+    metrics["groups/pooled_all_right"] = fmean(all(a.wrong == 0 for a in g.answers) for g in groups)
     metrics["groups/mixed"] = 1.0 - metrics["groups/all_wrong"] - metrics["groups/all_right"]
     for expert in dict.fromkeys(a.expert for a in rows):
         its = [a for a in rows if a.expert == expert]
         metrics[f"experts/{expert}/reward"] = fmean(r for a in its for r in a.rewards)
+        metrics[f"experts/{expert}/frac_all_right"] = fmean(a.wrong == 0 for a in its)
         metrics[f"experts/{expert}/frac_all_wrong"] = fmean(a.wrong == len(a.scored) for a in its)
     for part in dict.fromkeys(name for a in rows for s in a.scored for name in s.parts):
         values = [v for a in rows for s in a.scored if (v := s.parts.get(part)) is not None]

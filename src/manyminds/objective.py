@@ -24,7 +24,7 @@ class Outputs:
     logits: Float[Tensor, "B T V"] | None = None
     teacher_logits: Float[Tensor, "B T V"] | None = None
     entropies: Float[Tensor, "B T"] | None = None
-    values: Float[Tensor, "B T"] | None = None
+    values: Float[Tensor, "B T *heads"] | None = None
 
 
 PerToken = Callable[[Outputs, Batch], Tensor]

@@ -13,7 +13,7 @@ from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
 from manyminds.evaluate import evaluate
 from manyminds.folder import RunFolder
-from manyminds.loading import Loaded, QuestionStream, load
+from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
 from manyminds.policy.hf_policy import HFPolicy
@@ -29,13 +29,15 @@ def train(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Res
     Starts from the finished warm-up of the recipe if it has a `warmup` section, else from `recipe.model`. With
     `resume` it goes on from the newest valid checkpoint, to the same numbers. Raises UserError for a user's mistake.
     """
+    recipe = resolve(recipe)
     start = starting_model(recipe)
     folder = RunFolder(recipe.folder)
-    saved, skipped = folder.open(recipe, resume=resume)
+    saved, skipped = folder.find(recipe, resume=resume)
     loaded = load(recipe, saved.model if saved else start)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, recipe.steps, {"text": sentence})
     run = Run(loaded, folder, watch)
+    folder.begin(recipe, saved.step if saved else 0)
     if saved:
         run.restore(saved)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from manyminds.methods.compose import Composed
 from manyminds.metrics import Metrics, of_groups
 from manyminds.objective import Term, evaluate, needed, total
 from manyminds.policy.policy import Policy
-from manyminds.records import Answers, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
+from manyminds.records import Answers, Example, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 from manyminds.sampling.sampler import Sampler
 
 Judge = Callable[[Sequence[Rollout]], tuple[Scored, ...]]
@@ -42,10 +43,10 @@ def training_step(
     #    policy, shape the rewards, and refuse groups it cannot use: those are replaced, and count as sampled.
     groups: tuple[Group, ...] = ()
     scores: Scores = {}
-    for _ in range(method.rounds):
+    for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        fresh = by_question(judge(sampler.sample(asks, draw)))
+        fresh = by_question(judge(sampler.sample(asks, draw + attempt * "/again")))
         metrics.sampled(fresh)
         scores = {**scores, **policy.score(method.wants(fresh))}
         groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
@@ -89,24 +90,31 @@ def recall(lesson: Lesson, terms: Sequence[Term], policy: Policy) -> Lesson:
     models = {"old_logprobs": "policy", "reference_logprobs": "reference"}
     for need in sorted(needed(terms) & models.keys()):
         kinds = {term.kind for term in terms if need in term.needs}
-        rows = {(e.prompt_ids, e.ids): e for update in lesson.updates for e in update.examples if e.kind in kinds}
-        spans = [Span(str(i), e.prompt_ids, e.ids, e.media) for i, e in enumerate(rows.values())]
-        scores = policy.score(spans, models[need])
-        planes = {row: scores[str(i)].logprobs for i, row in enumerate(rows)}
-        lesson = replace(
-            lesson,
-            updates=tuple(
-                replace(
-                    update,
-                    examples=tuple(
-                        replace(e, planes={**e.planes, need: planes[e.prompt_ids, e.ids]}) if e.kind in kinds else e
-                        for e in update.examples
-                    ),
-                )
-                for update in lesson.updates
-            ),
-        )
+        lesson = with_plane(lesson, need, kinds, partial(policy.score, model=models[need]))
     return lesson
+
+
+def with_plane(lesson: Lesson, plane: str, kinds: set[str], score: Callable[[Sequence[Span]], Scores]) -> Lesson:
+    """The lesson with a plane of log-probs on the examples of these kinds, but for those that bring their own.
+
+    A sequence that occurs several times is scored once.
+    """
+    spans: dict[tuple[Any, ...], Span] = {}
+    for example in (
+        e for update in lesson.updates for e in update.examples if e.kind in kinds and plane not in e.planes
+    ):
+        key = (example.prompt_ids, example.ids, example.media)
+        spans.setdefault(key, Span(str(len(spans)), example.prompt_ids, example.ids, example.media))
+    scores = score(tuple(spans.values()))
+
+    def filled(example: Example) -> Example:
+        if example.kind not in kinds or plane in example.planes:
+            return example
+        span = spans[example.prompt_ids, example.ids, example.media]
+        return replace(example, planes={**example.planes, plane: scores[span.key].logprobs})
+
+    updates = (replace(update, examples=tuple(filled(e) for e in update.examples)) for update in lesson.updates)
+    return replace(lesson, updates=tuple(updates))
 
 
 def by_question(scored: Sequence[Scored]) -> tuple[Group, ...]:

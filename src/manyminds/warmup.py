@@ -18,7 +18,7 @@ from manyminds.errors import UserError
 from manyminds.evaluate import evaluate
 from manyminds.folder import RunFolder
 from manyminds.formulas.averages import over_tokens
-from manyminds.loading import Loaded, load
+from manyminds.loading import Loaded, load, resolve
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
 from manyminds.policy.hf_policy import HFPolicy
@@ -68,13 +68,15 @@ def warmup(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Re
     """
     if recipe.warmup is None:
         raise UserError("warmup: the recipe has no such section; add one, or train without it")
+    config, recipe = recipe.warmup, resolve(recipe)
     folder = RunFolder(recipe.warmup_folder)
-    saved, skipped = folder.open(recipe, resume=resume)
+    saved, skipped = folder.find(recipe, resume=resume)
     loaded = load(recipe, saved.model if saved else recipe.model)
-    policy = HFPolicy(loaded.model, recipe.warmup.optimizer, steps=recipe.warmup.steps)
-    stage = _Stage(loaded, recipe.warmup, policy, folder, watch)
+    policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps)
+    stage = _Stage(loaded, config, policy, folder, watch)
+    folder.begin(recipe, saved.step if saved else 0)
     for sentence in (*skipped, *loaded.notes):
-        watch("note", 0, recipe.warmup.steps, {"text": sentence})
+        watch("note", 0, config.steps, {"text": sentence})
     if saved:
         stage.restore(saved)
     stage.run()

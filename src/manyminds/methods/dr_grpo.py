@@ -7,7 +7,7 @@ L   = 1/n sum_i 1/M sum_t …   M a constant (the generation budget), not |o_i|:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -16,6 +16,7 @@ from torch import Tensor
 from manyminds.formulas.advantages import centred
 from manyminds.formulas.averages import over_fixed_length
 from manyminds.methods.grpo import GRPO
+from manyminds.methods.method import Method
 from manyminds.objective import Term
 from manyminds.records import Progress
 
@@ -34,7 +35,7 @@ class DrGRPO(GRPO):
     scale: Literal["none"] = "none"
     fixed_length: int = Field(256, ge=1)
 
-    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Self:
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         settled = super().settled(experts, max_tokens)
         given = "fixed_length" in self.model_fields_set
         return settled if given else settled.model_copy(update={"fixed_length": max_tokens})

@@ -18,7 +18,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -101,7 +102,7 @@ class MEMLGRPO(GRPO):
     hard_coefficient: float = Field(0.1, ge=0)  # lambda_2 (J)
     hard_wrong: int = Field(6, ge=0)  # K
     hard_compare: Literal["gt", "ge"] = "gt"  # E
-    hard_probability: Literal["K/G", "w/G"] | float = "K/G"  # F
+    hard_probability: Literal["K/G", "w/G"] | Annotated[float, Field(ge=0, le=1)] = "K/G"  # F
     hard_capacity: int = Field(64, ge=1)  # B in the paper
     hard_source: Literal["ground_truth", "own"] = "ground_truth"  # G: whose worked solution
     hard_reduction: Literal["token_mean", "sequence_mean", "sum", "mean_of_sums"] = "token_mean"  # H
@@ -112,6 +113,15 @@ class MEMLGRPO(GRPO):
     def _from_preset(cls, data: Any) -> Any:
         """What the recipe states stands; the preset fills in the rest."""
         return {**PRESETS.get(data.get("preset", "published"), {}), **data} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _printed_form_is_a_sequence(self) -> MEMLGRPO:
+        if self.mutual_direction == "as_printed" and self.mutual_estimator != "sequence":
+            raise ValueError(
+                f"mutual_direction 'as_printed' is a form of the sequence estimator, not of '{self.mutual_estimator}'; "
+                "set mutual_estimator to sequence"
+            )
+        return self
 
     @classmethod
     def least_experts(cls) -> int:
@@ -146,10 +156,9 @@ class MEMLGRPO(GRPO):
         rows: list[Example] = []
         told: Counter[str] = Counter({"mutual/pairs": 0, "mutual/skipped_tie": 0, "mutual/skipped_no_correct": 0})
         gaps = []
-        for best, worst in self.pairs(groups, rng):
-            gap = best.mean - worst.mean
+        for best, worst, gap in self.pairs(groups, rng):
             answers = self.lent(best)
-            if best is worst or (self.mutual_pairing == "question" and (gap <= 0 or gap < self.mutual_gap)):
+            if gap <= 0 or gap < self.mutual_gap:
                 told["mutual/skipped_tie"] += 1
             elif not answers:
                 told["mutual/skipped_no_correct"] += 1
@@ -160,15 +169,19 @@ class MEMLGRPO(GRPO):
                 rows += self.borrowed(best, worst, 1.0 / (len(answers) * len(groups)))
         return tuple(rows), {**told, **({"mutual/gap": sum(gaps) / len(gaps)} if gaps else {})}
 
-    def pairs(self, groups: Sequence[Group], rng: random.Random) -> list[tuple[Answers, Answers]]:
-        """(E+, E-) of each group: by mean reward on the question, or over the whole step."""
+    def pairs(self, groups: Sequence[Group], rng: random.Random) -> list[tuple[Answers, Answers, float]]:
+        """(E+, E-, by how much E+ leads) of each group: by mean reward on the question, or over the whole step."""
         if self.mutual_pairing == "question":
             means = [[answers.mean for answers in group.answers] for group in groups]
         else:
             columns = zip(*([answers.mean for answers in group.answers] for group in groups), strict=True)
             means = [[sum(column) / len(groups) for column in columns]] * len(groups)
         return [
-            (group.answers[self.pick(row, max(row), rng)], group.answers[self.pick(row, min(row), rng)])
+            (
+                group.answers[self.pick(row, max(row), rng)],
+                group.answers[self.pick(row, min(row), rng)],
+                max(row) - min(row),
+            )
             for group, row in zip(groups, means, strict=True)
         ]
 
@@ -194,6 +207,7 @@ class MEMLGRPO(GRPO):
                 worst.prompt.ids,
                 rollout.ids,
                 weight=weight,
+                mask=rollout.mask,
                 planes={"writer_logprobs": rollout.logprobs},
                 teacher_prompt_ids=best.prompt.ids if self.mutual_estimator == "full" else (),
                 media=worst.prompt.question.media,
@@ -202,7 +216,10 @@ class MEMLGRPO(GRPO):
             for rollout in self.lent(best)
         ]
         if self.mutual_direction == "as_printed":
-            rows += [Example("lent", best.prompt.ids, row.ids, weight=weight, media=row.media) for row in rows]
+            rows += [
+                replace(row, kind="lent", prompt_ids=best.prompt.ids, planes={}, group_id=best.prompt.group_id)
+                for row in rows
+            ]
         return rows
 
     def hard(self, groups: Sequence[Group], rng: random.Random) -> tuple[Example, ...]:
@@ -248,7 +265,11 @@ class MEMLGRPO(GRPO):
                 Term("mutual", "borrowed", LogProbability(), self.mutual_coefficient, average),
                 Term("mutual_strong", "lent", CrossEntropy(), self.mutual_coefficient, average),
             )
-        per_token: dict[str, PerToken] = {"sequence": LogRatioFromWriter(), "k3": K3FromWriter(), "full": FullDivergence()}
+        per_token: dict[str, PerToken] = {
+            "sequence": LogRatioFromWriter(),
+            "k3": K3FromWriter(),
+            "full": FullDivergence(),
+        }
         needs = frozenset({"logits", "teacher_logits"}) if self.mutual_estimator == "full" else frozenset()
         return (Term("mutual", "borrowed", per_token[self.mutual_estimator], self.mutual_coefficient, average, needs),)
 

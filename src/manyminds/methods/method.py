@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
@@ -51,7 +51,7 @@ class Method(BaseModel):
         """How many experts the method needs to mean anything."""
         return 1
 
-    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Self:
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
         asked = self.experts or experts
         if len(asked) < self.least_experts():
@@ -59,7 +59,8 @@ class Method(BaseModel):
                 f"method.experts: {self.name} needs {self.least_experts()} or more of them, not {len(asked)}; add some "
                 "under `experts`"
             )
-        return self.model_copy(update={"experts": asked})
+        parts = tuple(part.settled(asked, max_tokens) for part in self.parts)
+        return self.model_copy(update={"experts": asked, "parts": parts})
 
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         """Which prompts are answered, how many answers each, drawn how. One owner."""

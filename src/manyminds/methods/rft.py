@@ -42,12 +42,20 @@ class RFT(GRPO):
 
     def verified(self, group: Group) -> tuple[Example, ...]:
         """The distinct right answers of every expert, under the student's prompt."""
-        answers = dict.fromkeys(rollout.ids for answers in group.answers for rollout in answers.right)
-        prompt = group.question.prompt_ids[self.student]
-        kept = list(answers)[: self.most or None]
+        right = [rollout for answers in group.answers for rollout in answers.right]
+        distinct = {rollout.ids: rollout for rollout in reversed(right)}
+        kept = sorted(distinct.values(), key=right.index)[: self.most or None]
+        question = group.question
         return tuple(
-            Example("verified", prompt, ids, media=group.question.media, group_id=(group.question.id, self.student))
-            for ids in kept
+            Example(
+                "verified",
+                question.prompt_ids[self.student],
+                rollout.ids,
+                mask=rollout.mask,
+                media=question.media,
+                group_id=(question.id, self.student),
+            )
+            for rollout in kept
         )
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:

@@ -49,10 +49,12 @@ class HFPolicy:
         ]
 
     def tick(self) -> None:
-        """One training step has passed: the learning rate moves on."""
+        """One training step has passed: the learning rate moves on, also where the step taught nothing.
+
+        The schedules are built anew: stepped, they would warn of a step without an optimiser step.
+        """
         self.ticks += 1
-        for rate in self.schedules:
-            rate.step()
+        self._schedule()
 
     def decay(self) -> None:
         """From now on the warm-up-stable-decay schedule falls."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from manyminds.errors import UserError
 from manyminds.records import PLAIN
 from manyminds.report.findings import rolling
-from manyminds.report.runs import Arm
+from manyminds.report.runs import Arm, Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,8 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (3, 3)),
     (0, (8, 2, 2, 2, 2, 2)),
 )
+LEGIBLE = 640
+"""Below so many CSS pixels a figure is scrolled, not shrunk."""
 UNKNOWN = ("other", "none")
 WIDTH = 1120.0
 
@@ -142,17 +144,18 @@ def style_use(
     return _svg(figure, "styles")
 
 
-def strip(differences: Sequence[float], mean: float, low: float, high: float, own: float | None, outcome: str) -> str:
-    """Differences by seed of the committed ablation as dots, their mean and interval, and this run's as a diamond."""
+def strip(differences: Sequence[float], mean: Measure, own: float | None, outcome: str) -> str:
+    """Differences by seed (points) as dots, their mean and its interval, and this run's own as a diamond."""
     figure, panels = _panels(1, 1, height=300, width=340)
     axes = panels[0][0]
     for i, value in enumerate(sorted(differences)):
         # a fixed zig-zag keeps equal values apart; where a dot stands from left to right means nothing
         axes.plot(0.0 + 0.16 * ((i % 3) - 1), value, "o", color=ACCENT, markersize=8, alpha=0.6, markeredgewidth=0)
-    axes.plot([0.55, 0.55], [low, high], color=INK, linewidth=2)
-    axes.plot(0.55, mean, "_", color=INK, markersize=16, markeredgewidth=2)
+    if mean.low is not None and mean.high is not None:
+        axes.plot([0.55, 0.55], [mean.low, mean.high], color=INK, linewidth=2)
+    axes.plot(0.55, mean.value, "_", color=INK, markersize=16, markeredgewidth=2)
     axes.axhline(0, color=MUTED, linewidth=1)
-    ticks, names = [0.0, 0.55], [f"{len(differences)} seeds", "mean"]
+    ticks, names = [0.0, 0.55], ["seeds" if len(differences) > 1 else "seed", "mean"]
     if own is not None:
         axes.plot(1.1, own, "D", color=INK, markersize=9, markerfacecolor="none", markeredgewidth=1.8)
         ticks, names = [*ticks, 1.1], [*names, "this run"]
@@ -264,4 +267,6 @@ def _svg(figure: Figure, name: str) -> str:
     for marked, variable in MARKED.items():
         svg = svg.replace(marked, f"var(--{variable})")
     width = round(72 * figure.get_figwidth())
-    return svg.strip().replace("<svg", f'<svg role="img" style="max-width: {width}px"', 1)
+    return svg.strip().replace(
+        "<svg", f'<svg role="img" style="max-width: {width}px; min-width: {min(width, LEGIBLE)}px"', 1
+    )

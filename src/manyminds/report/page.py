@@ -49,11 +49,12 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
     )
     environment.globals["hue"] = _hue(runs.experts)
     template = environment.get_template("template.html.jinja")
+    answered = [stage for stage in _stages(runs) if stage.evaluation.answers]
     return template.render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file, not a user's text
         runs=runs,
         main=runs.main,
-        baseline=runs.baseline,
+        reference=runs.reference,
         sentence=sentence(runs),
         rows=_rows(runs),
         costs=_costs(runs),
@@ -62,9 +63,8 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
         turnovers=_turnovers(runs),
         questions=_questions(runs),
         columns=_columns(runs),
-        stages=_stages(runs),
-        families=[(s, *findings.families(s.evaluation)) for s in _stages(runs)],
-        overlaps=[(s, findings.overlap(s.evaluation)) for s in _stages(runs)],
+        families=[(s, *known) for s in answered if (known := findings.families(s.evaluation))[0]],
+        overlaps=[(s, findings.overlap(s.evaluation)) for s in answered],
         pairs=[(arm, found) for arm in runs.trained if (found := findings.pairs(arm)) is not None],
         **_curves(runs),
     )
@@ -82,15 +82,15 @@ def _hue(experts: Sequence[str]) -> Callable[[str], str]:
 
 
 def _rows(runs: Runs) -> list[dict[str, Any]]:
-    """One row a metric: its measure in every arm, and the main arm minus the baseline."""
+    """One row a metric: its measure in every arm, and the main arm minus what it is compared with."""
     shown = []
-    for row in table.rows([arm.metrics for arm in runs.arms]):
+    for row in table.rows([arm.metrics for arm in runs.columns]):
         gap = main_difference(runs, row.key)
         shown.append(
             {
                 "name": row.name,
                 "meaning": row.meaning,
-                "cells": [_cell(arm.metrics.get(row.key)) for arm in runs.arms],
+                "cells": [_cell(arm.metrics.get(row.key)) for arm in runs.columns],
                 "difference": "–" if gap is None else points(gap.value),
                 "interval": "" if gap is None else interval(gap),
                 "verdict": "" if gap is None else _verdict(gap),
@@ -109,8 +109,8 @@ def _verdict(gap: Measure) -> str:
 
 def _costs(runs: Runs) -> list[tuple[str, list[str]]]:
     """The rows of the table that say what each arm cost."""
-    spent = [arm.result.sampled_tokens if arm.result else None for arm in runs.arms]
-    took = [arm.result.seconds if arm.result else None for arm in runs.arms]
+    spent = [arm.result.sampled_tokens if arm.result else None for arm in runs.columns]
+    took = [arm.result.seconds if arm.result else None for arm in runs.columns]
     rows = [
         ("sampled tokens", ["–" if n is None else tokens(n) for n in spent]),
         ("wall time", ["–" if s is None else duration(s) for s in took]),
@@ -133,17 +133,9 @@ def _strip(runs: Runs, ablation: Mapping[str, Any] | None) -> Markup | None:
     own = None
     if runs.main is not None and runs.baseline is not None:
         own = findings.gap(runs.main.metrics, runs.baseline.metrics, str(ablation["outcome"]))
-        own = own if own is not None else findings.gap(runs.main.metrics, runs.baseline.metrics, "mean")
-    return Markup(
-        figures.strip(
-            [float(x) for x in ablation["differences"]],
-            float(ablation["difference"]),
-            float(ablation["low"]),
-            float(ablation["high"]),
-            None if own is None else 100 * own,
-            str(ablation["outcome"]),
-        )
-    )
+    own = None if own is None else 100 * own
+    over_seeds = Measure(float(ablation["difference"]), ablation.get("low"), ablation.get("high"))
+    return Markup(figures.strip(ablation["differences"], over_seeds, own, str(ablation["outcome"])))
 
 
 def _turnovers(runs: Runs) -> list[tuple[Arm, tuple[findings.Turnover, ...]]]:
@@ -178,7 +170,7 @@ def _stages(runs: Runs) -> list[Stage]:
     start = start or (warmup.after if warmup is not None else None)
     stages = [Stage("before RL", start)] if start is not None else []
     stages += [Stage(f"after {arm.label}", arm.after) for arm in runs.trained if arm.after is not None]
-    return [stage for stage in stages if stage.evaluation.answers or stage.evaluation.metrics]
+    return stages
 
 
 def _curves(runs: Runs) -> dict[str, Markup | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from manyminds.records import PLAIN
 
 LABELS = {
+    "before": "Before RL",
     "warmup": "Before RL (warm-up)",
     "mef": "Before RL (warm-up)",
     "grpo": "GRPO",
@@ -66,8 +67,9 @@ class Evaluation:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The plain prompt and the experts, in the order in which they are shown."""
-        return (PLAIN, *self.experts)
+        """The plain prompt and the experts, in the order in which they are shown; those that answered, if any did."""
+        every = (PLAIN, *self.experts)
+        return tuple(p for p in every if p in self.answers[0].greedy) if self.answers else every
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,25 @@ class Runs:
         """The arm that `main` is compared with: GRPO over all experts where there is one, else the first other."""
         others = [arm for arm in self.trained if arm is not self.main]
         return next((arm for arm in others if arm.name == "grpo_all_experts"), others[0] if others else None)
+
+    @property
+    def reference(self) -> Arm | None:
+        """What differences are taken against: the baseline, else what the main arm started from."""
+        if self.main is None or self.baseline is not None:
+            return self.baseline
+        return self.start or self.warmup
+
+    @property
+    def start(self) -> Arm | None:
+        """The main arm's start as a column of its own, where no warm-up shows it."""
+        if self.main is None or self.main.before is None or self.warmup is not None:
+            return None
+        return Arm("before", self.folder, after=self.main.before)
+
+    @property
+    def columns(self) -> tuple[Arm, ...]:
+        """The columns of the final table."""
+        return self.arms if self.start is None else (self.start, *self.arms)
 
     @property
     def experts(self) -> tuple[str, ...]:

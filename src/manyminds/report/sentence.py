@@ -72,16 +72,16 @@ def cost(arm: Arm) -> str:
 
 
 def main_difference(runs: Runs, metric: str = "mean") -> Measure | None:
-    """One metric of the main arm minus the baseline's; with a paired interval where the answers give that number."""
-    main, baseline = runs.main, runs.baseline
-    if main is None or baseline is None:
+    """One metric of the main arm minus the reference's; with a paired interval where the answers give that number."""
+    main, reference = runs.main, runs.reference
+    if main is None or reference is None:
         return None
-    reported = gap(main.metrics, baseline.metrics, metric)
+    reported = gap(main.metrics, reference.metrics, metric)
     if reported is None:
         return None
     found = None
-    if main.after is not None and baseline.after is not None:
-        found = difference(main.after, baseline.after, metric)
+    if main.after is not None and reference.after is not None:
+        found = difference(main.after, reference.after, metric)
     return found if found is not None and abs(found.value - reported) < 5e-4 else Measure(reported)
 
 
@@ -91,14 +91,16 @@ def _verdict(runs: Runs, main: Arm) -> str:
     start = main.before.metrics.get("mean") if main.before is not None else None
     moved = f"ended at {percent(now)}"
     if start is not None:
-        moved = f"{'rose' if now >= start.value else 'fell'} from {percent(start.value)} to {percent(now)}"
+        moved = f"{'rose' if now > start.value else 'fell'} from {percent(start.value)} to {percent(now)}"
+        moved = f"stayed at {percent(now)}" if percent(now) == percent(start.value) else moved
     ahead = main_difference(runs)
-    if ahead is None or runs.baseline is None:
-        change = _own_change(main)
-        by = f", {_size(change)}" if change is not None else ""
-        return f"{_opening(main.label, change)}: {over}accuracy {moved}{by}"
+    text = f"{_opening(main.label, ahead)}: {over}accuracy {moved}"
+    if ahead is None:
+        return text
+    if runs.baseline is None:
+        return f"{text}, {_size(ahead)}"
     theirs = f"{runs.baseline.label} ({percent(runs.baseline.metrics['mean'].value)})"
-    return f"{_opening(main.label, ahead)}: {over}accuracy {moved}, which is {_size(ahead)} against {theirs}"
+    return f"{text}, which is {_size(ahead)} against {theirs}"
 
 
 def _size(change: Measure) -> str:

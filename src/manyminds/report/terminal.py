@@ -39,7 +39,7 @@ def final_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     )
     table.add_column("%", no_wrap=True)
     for arm in results:
-        table.add_column(label(arm), justify="right")
+        table.add_column(Text(label(arm)), justify="right")
     for row in rows(list(metrics.values())):
         if row.key not in HIDDEN:
             table.add_row(row.name, *(_cell(found.get(row.key)) for found in metrics.values()))
