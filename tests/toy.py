@@ -37,6 +37,12 @@ STOP, TOLD, SIZE, BLANK = 10, 15, 16, 16
 EXPERTS = ("alpha", "beta", "gamma")
 TOKENS = {"alpha": 11, "beta": 12, "gamma": 13, PLAIN: 14}
 WINDOW = 8
+UNSAID = torch.tensor([30.0 * (token > STOP) for token in range(SIZE)], dtype=torch.float64)
+"""Keeps what is not part of an answer from being drawn, at finite log-probs."""
+
+
+def text_of(ids: Ids) -> str:
+    return " ".join(map(str, ids))
 
 
 def question(a: int, b: int, media: tuple[str, ...] = ()) -> Question:
@@ -61,10 +67,6 @@ QUESTIONS = tuple(question(a, b) for a, b in product(range(10), range(10)))
 def stream(start: int = 0) -> Iterator[Question]:
     """The questions without end, from one of them on."""
     return islice(cycle(QUESTIONS), start, None)
-
-
-def text_of(ids: Ids) -> str:
-    return " ".join(map(str, ids))
 
 
 def judged(reward: Callable[[Rollout], float]) -> Callable[[Sequence[Rollout]], tuple[Scored, ...]]:
@@ -106,7 +108,7 @@ class Toy(nn.Module):
 
     def forward(self, ids: Tensor, images: Tensor | None = None) -> Tensor:
         logits: Tensor = self.head(self.states(ids, images))
-        return logits
+        return logits - UNSAID
 
     def values(self, ids: Tensor, images: Tensor | None = None) -> Tensor:
         """[B, L], or [B, L, heads] if there are several; the body learns nothing from them."""
@@ -123,7 +125,7 @@ class Separate(nn.Module):
         self.table = nn.Parameter(torch.randn(SIZE, SIZE, SIZE, generator=generator, dtype=torch.float64))
 
     def forward(self, ids: Tensor, images: Tensor | None = None) -> Tensor:
-        return self.table[ids[:, :1].expand_as(ids), ids]
+        return self.table[ids[:, :1].expand_as(ids), ids] - UNSAID
 
 
 def images_of(media: Sequence[tuple[str, ...]]) -> Tensor:

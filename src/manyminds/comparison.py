@@ -34,7 +34,7 @@ STAGES = ("train", "warmup", "both")
 OWN = ("stage", "longer_than", "seeds", "arms")
 SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
 NO_MATTER = ("name", "output", "arm", "checkpoint")
-NOT_IN_WARMUP = ("method", "steps", "optimizer")
+NOT_IN_WARMUP = ("method", "steps", "sampled_tokens", "optimizer")
 PROBE = {"best": "{best}", "warmup_steps": 1, "longer_steps": 1}
 Key = tuple[str, str, int]
 

@@ -111,6 +111,8 @@ class CheckpointConfig(Section):
 class Recipe(Section):
     """One run. `model` is a Hugging Face folder or hub id; "tiny" is the embedded task's own small model.
 
+    Training ends after `steps`, over which the learning rate is scheduled, or once `sampled_tokens` have been drawn,
+    those of refused groups included: arms that answer at unequal length are compared at equal cost.
     The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
     """
@@ -123,6 +125,7 @@ class Recipe(Section):
     warmup: WarmUp | None = None
     method: SerializeAsAny[Method]
     steps: int = Field(480, ge=0)
+    sampled_tokens: int | None = Field(None, ge=1)
     sampling: Sampling = Sampling()
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -51,6 +51,14 @@ def evaluate(
     }
 
 
+def on_test(loaded: Loaded, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All validation questions, and with the prompt that was best on them everything on all test questions."""
+    validation = evaluate(loaded, loaded.questions["validation"], split="validation", step=step)
+    best, samples = validation["best_expert"], loaded.recipe.evaluation.samples
+    test = evaluate(loaded, loaded.questions["test"], split="test", step=step, best=best, samples=samples)
+    return validation, test
+
+
 def ask(
     loaded: Loaded, questions: Sequence[Question], prompts: Sequence[str], n: int, *, temperature: float, draw: str
 ) -> list[dict[str, tuple[Scored, ...]]]:
@@ -145,7 +153,7 @@ def intervals(values: Values, experts: Sequence[str]) -> dict[str, dict[str, flo
 
 
 def _interval(mean: float, resampled: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    low, high = np.quantile(resampled, [0.025, 0.975]).clip(0.0, 1.0)  # shares; rounding would leave their range
     return {"value": mean, "low": float(low), "high": float(high)}
 
 

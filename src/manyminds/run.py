@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
-from manyminds.evaluate import evaluate
+from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.memory import from_json, to_json
@@ -81,9 +82,9 @@ class Run:
 
     def go(self) -> None:
         """Step until the budget is used; evaluate and save on the way."""
-        while self.step < self.recipe.steps:
+        while self.share() < 1:
             started = time.perf_counter()
-            progress = Progress(self.step + 1, self.step / self.recipe.steps)
+            progress = Progress(self.step + 1, self.share())
             self.memory, metrics = training_step(
                 self.stream,
                 self.memory,
@@ -101,12 +102,21 @@ class Run:
             tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
             line = {"step": self.step, "kind": "train", **metrics.values, **self.loaded.judge.metrics, **tokens}
             self.folder.log(line)
-            self.watch("step", self.step, self.recipe.steps, line)
-            last = self.step == self.recipe.steps
+            self.watch("step", self.step, self.expected_steps(), line)
+            last = self.share() >= 1
             if self.step % self.recipe.evaluation.every == 0 or last:
                 self.validate()
             if self.step % self.recipe.checkpoint.every == 0 or last:
                 self.save()
+
+    def share(self) -> float:
+        """The share of the budget that is used: of the steps or of the tokens, whichever is further on."""
+        steps = self.step / self.recipe.steps if self.recipe.steps else 1.0
+        return max(steps, self.costs["sampled_tokens"] / (self.recipe.sampled_tokens or math.inf))
+
+    def expected_steps(self) -> int:
+        """How many steps the run will take, by what they cost so far."""
+        return round(self.step / self.share()) if self.step else self.recipe.steps
 
     def _count(self, metrics: dict[str, float], seconds: float) -> None:
         self.costs["seconds"] += seconds
@@ -118,19 +128,11 @@ class Run:
         some = self.loaded.questions["validation"][: self.recipe.evaluation.questions]
         result = evaluate(self.loaded, some, split="validation", step=self.step)
         self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=int(self.costs["sampled_tokens"]))
-        self.watch("evaluation", self.step, self.recipe.steps, result)
+        self.watch("evaluation", self.step, self.expected_steps(), result)
 
     def test(self, name: str) -> dict[str, Any]:
         """Everything on the test questions, the best prompt chosen on all validation questions."""
-        validation = evaluate(self.loaded, self.loaded.questions["validation"], split="validation", step=self.step)
-        test = evaluate(
-            self.loaded,
-            self.loaded.questions["test"],
-            split="test",
-            step=self.step,
-            best=validation["best_expert"],
-            samples=self.recipe.evaluation.samples,
-        )
+        _, test = on_test(self.loaded, self.step)
         self.folder.evaluation(test, name, num_tokens=int(self.costs["sampled_tokens"]))
         return test
 

@@ -15,7 +15,7 @@ from typing import Any
 from manyminds import checkpoint
 from manyminds.config import Recipe, WarmUp, dump
 from manyminds.errors import UserError
-from manyminds.evaluate import evaluate
+from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.formulas.averages import over_tokens
 from manyminds.loading import Loaded, load, resolve
@@ -137,20 +137,11 @@ class _Stage:
         self.trained_tokens, self.seconds = saved.state["trained_tokens"], saved.state["seconds"]
 
     def finish(self) -> Result:
-        recipe = self.loaded.recipe
-        validation = evaluate(self.loaded, self.loaded.questions["validation"], split="validation", step=self.step)
+        validation, test = on_test(self.loaded, self.step)
         self.folder.evaluation(validation, "validation", num_tokens=0)
-        test = evaluate(
-            self.loaded,
-            self.loaded.questions["test"],
-            split="test",
-            step=self.step,
-            best=validation["best_expert"],
-            samples=recipe.evaluation.samples,
-        )
         self.folder.evaluation(test, "after", num_tokens=0)
         counts = {"sampled_tokens": 0, "trained_tokens": self.trained_tokens, "seconds": self.seconds}
-        return Result.write(self.folder, recipe, "mef", self.step, counts, test)
+        return Result.write(self.folder, self.loaded.recipe, "mef", self.step, counts, test)
 
 
 def save(folder: RunFolder, step: int, loaded: Loaded, policy: HFPolicy, state: dict[str, Any]) -> None:
