@@ -3,6 +3,7 @@
 One model plays N experts, each chosen by its own prompt. Every expert answers every question G times; then
 
     L_total = L_GRPO + lambda1 * L_KL + lambda2 * L_SFT
+
     L_GRPO  an expert's answers to a question are compared with each other   (advantages, grpo_loss)
     L_KL    the worst expert learns the best expert's right answers          (mutual_loss)
     L_SFT   an expert that keeps failing is shown the solution               (hard_candidates, HardBuffer, sft_loss)
@@ -28,10 +29,8 @@ Ids = Sequence[int]
 Rewards = Sequence[Sequence[float]]  # [expert][answer]
 Pair = tuple[Ids, Ids]  # prompt, response
 Average = Literal["tokens", "sequences", "sum"]
-OVER_TOKENS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": torch.mean,
-    "sum": torch.sum,
-}  # 1/|o| each; or 1, as printed
+# From a response's tokens to its own number: 1/|o| each, or their sum as printed.
+OVER_TOKENS: dict[str, Callable[[Tensor], Tensor]] = {"mean": torch.mean, "sum": torch.sum}
 
 
 @dataclass

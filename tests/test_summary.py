@@ -63,6 +63,11 @@ def test_arms_stand_at_the_budget_of_the_one_that_spent_least() -> None:
     assert tokens["budget"] == {"1": 9.0}
     assert {arm: its["mean"]["mean"] for arm, its in tokens["arms"].items()} == {"meml": 0.1, "grpo": 0.1, "plain": 0.5}
     assert tokens["primary"]["differences"] == pytest.approx([10.0])  # 0.4 at 15 tokens against 0.3
+    close = {
+        "meml": {1: record("meml", 1, 0.6, [(0, 0, 0.1), (1009, 8, 0.6)])},
+        "grpo": {1: record("grpo", 1, 0.6, [(0, 0, 0.1), (1000, 8, 0.3)])},
+    }
+    assert at_equal(comparison.primary, close, "num_tokens")["primary"]["differences"] == pytest.approx([30.0])
     seconds = at_equal(comparison.primary, cells, "seconds")
     assert seconds["budget"] == {"1": 5.0}
     assert seconds["arms"]["plain"]["mean"]["mean"] == 0.1

@@ -94,7 +94,7 @@ class Toy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.embedding = nn.Embedding(SIZE + 1, 8, dtype=torch.float64)
-            self.image = nn.Embedding(8, 24, padding_idx=0, dtype=torch.float64)
+            self.image = nn.Embedding(8, 24, dtype=torch.float64)
             self.inner = nn.Linear(8 * WINDOW, 24, dtype=torch.float64)
             self.head = nn.Linear(24, SIZE, dtype=torch.float64)
             self.critic = nn.Linear(24, heads, dtype=torch.float64)
@@ -103,7 +103,7 @@ class Toy(nn.Module):
         windows = nn.functional.pad(ids, (WINDOW - 1, 0), value=BLANK).unfold(1, WINDOW, 1)
         hidden: Tensor = self.inner(self.embedding(windows).flatten(2))
         if images is not None:
-            hidden = hidden + self.image(images)[:, None]
+            hidden = hidden + (self.image(images) * (images > 0)[:, None])[:, None]
         return hidden.tanh()
 
     def forward(self, ids: Tensor, images: Tensor | None = None) -> Tensor:
@@ -129,7 +129,7 @@ class Separate(nn.Module):
 
 
 def images_of(media: Sequence[tuple[str, ...]]) -> Tensor:
-    """Which image each row shows: "image-3" is number 3; without one it is 0, a zero vector."""
+    """Which image each row shows: "image-3" is number 3; 0 is none."""
     return torch.tensor([int(names[0].rpartition("-")[2]) if names else 0 for names in media])
 
 

@@ -61,7 +61,7 @@ def compare(
     cells = plan(comparison, base)
     runner = Runner(comparison, base, cells, path.parent / comparison.results, watch)
     runner.run(runner.choose(only, seeds, levels), max(1, workers))
-    return runner.summary()
+    return runner.write_summary()
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Runner:
             else:
                 self.keep(job, found, total)
                 self.clean(cell)
-        write_json(self.results.with_name(f"{self.results.name}.json"), self.summary())
+        self.write_summary()
 
     def keep(self, job: Job, found: Mapping[str, Any], total: int) -> None:
         """The cell's result on disk, unless it has one and was run again for its checkpoint alone."""
@@ -275,6 +275,13 @@ class Runner:
     def tell(self, cell: Cell, state: str, total: int, **more: Any) -> None:
         data = {"level": cell.level, "arm": cell.arm, "seed": cell.seed, "state": state, **more}
         self.watch("cell", self.ended, total, data)
+
+    def write_summary(self) -> dict[str, Any]:
+        """The summary, written beside the results folder."""
+        summary = self.summary()
+        self.results.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.results.with_name(f"{self.results.name}.json"), summary)
+        return summary
 
     def summary(self) -> dict[str, Any]:
         """Everything: machine, versions, recipe, statistics, failures, and every cell."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from manyminds.errors import UserError
 from manyminds.methods.method import Method
@@ -99,6 +99,12 @@ class EvaluationConfig(Section):
     samples: int = Field(16, ge=2)
     sampled_questions: int = Field(0, ge=0)
     group: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _enough(self) -> EvaluationConfig:
+        if self.samples < self.group:
+            raise ValueError(f"samples ({self.samples}) must be at least group ({self.group}); twice as many is better")
+        return self
 
 
 class CheckpointConfig(Section):

@@ -11,6 +11,7 @@ from manyminds.errors import UserError
 from manyminds.statistics import holm, mean_sd, paired
 
 COSTS = ("seconds", "wall_seconds", "sampled_tokens", "trained_tokens", "traces_used", "step")
+SLACK = 1.01  # arms that end by sampled tokens end within one step of each other, not at the same token
 Record = Mapping[str, Any]
 BySeed = Mapping[str, Mapping[int, Record]]
 """arm -> seed -> cell"""
@@ -119,6 +120,6 @@ def at_equal(primary: Pair, cells: BySeed, spent: str) -> dict[str, Any]:
 
 
 def reached(record: Record, spent: str, budget: float) -> Mapping[str, Any]:
-    """The last point of the validation curve that cost no more than `budget`."""
-    points: list[Mapping[str, Any]] = [point for point in record["validation"] if point[spent] <= budget]
+    """The last point of the validation curve that cost no more than `budget`, give or take one percent."""
+    points: list[Mapping[str, Any]] = [point for point in record["validation"] if point[spent] <= budget * SLACK]
     return points[-1]

@@ -98,6 +98,12 @@ def test_the_method_may_be_a_part_too() -> None:
     assert {t.name for t in joined.terms(NOW)} == {"policy", "mutual", "hard"}
 
 
+def test_the_page_shows_who_says_what() -> None:
+    method = Composed(load_questions(load_recipe("examples/custom_part.yaml"))[2].method)
+    shown = "\n".join(f"{what:<11}  {who}" for what, who in method.describe().items())
+    assert f"```text\n{shown}\n```" in Path("docs/add_a_method.md").read_text(encoding="utf-8")
+
+
 def test_two_parts_with_credit_of_their_own_are_refused() -> None:
     dr_grpo = {"name": "dr_grpo"}
     with pytest.raises(UserError, match="'custom_method:BestOfGroup' and 'dr_grpo' both set 'advantage'"):

@@ -115,6 +115,12 @@ def test_golden_total(average: str, expected: float) -> None:
     assert near(oracle.total_loss(grpo, mutual, oracle.sft_loss(model, pairs, average=average)), expected)
 
 
+def test_each_lambda_weighs_its_own_term() -> None:
+    one, ten, hundred = torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)
+    assert near(oracle.total_loss(one, ten, hundred, 0.2, 0.03), 6.0)
+    assert near(oracle.total_loss(one, ten, hundred), 12.0)
+
+
 def test_golden_divergences_of_one_token() -> None:
     strong, weak = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64).log()
     assert near(oracle.full_kl(strong, weak), 0.373386, 5e-7)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from golden import LOGPROBS, REWARDS, golden, meml, says_borrowed
 from hand import Draws, evaluated, group, lesson_of, of_kind
 from manyminds.methods.compose import Composed
 from manyminds.methods.meml_grpo import MEMLGRPO

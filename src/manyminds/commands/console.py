@@ -51,7 +51,7 @@ ResumeOption = Annotated[
 
 
 def told(hint: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """A command whose user errors are one sentence and exit code 2, and whose Ctrl-C is 130 and a sentence with `hint`."""
+    """A command whose user errors are one sentence and exit code 2; Ctrl-C is 130 and a sentence with `hint`."""
 
     def decorate(command: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(command)
@@ -125,7 +125,7 @@ class Bar:
     def __call__(self, what: str, step: int, steps: int, data: Mapping[str, Any]) -> None:
         """What a run tells as it goes."""
         if what == "note":
-            print(f"note: {data['text']}", file=sys.stderr)
+            self.note(data["text"])
             return
         if self.task is None:
             self.task = self.progress.add_task(self.title, total=steps, note="")
@@ -133,9 +133,15 @@ class Bar:
             done = "evaluating on the test questions" if step == steps else latest(data)
             self.progress.update(self.task, completed=step, total=steps, note=done)
         elif what == "evaluation" and not self.progress.disable:
-            self.progress.console.print(
-                f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}", highlight=False
-            )
+            text = f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}"
+            self.progress.console.print(text, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Something the user should know, on standard error or above the bar."""
+        if self.progress.disable:
+            print(f"note: {text}", file=sys.stderr)
+        else:
+            self.progress.console.print(f"note: {text}", markup=False, highlight=False)
 
 
 def latest(line: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from pydantic import Field
 from manyminds.methods.grpo import AVERAGES, GRPO
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
-from manyminds.records import PLAIN, Example, Group, Lesson, Progress, Scores, Update
+from manyminds.records import PLAIN, Example, Group, Ids, Lesson, Progress, Rollout, Scores, Update
 
 
 class RFT(GRPO):
@@ -42,9 +42,9 @@ class RFT(GRPO):
 
     def verified(self, group: Group) -> tuple[Example, ...]:
         """The distinct right answers of every expert, under the student's prompt."""
-        right = [rollout for answers in group.answers for rollout in answers.right]
-        distinct = {rollout.ids: rollout for rollout in reversed(right)}
-        kept = sorted(distinct.values(), key=right.index)[: self.most or None]
+        distinct: dict[Ids, Rollout] = {}
+        for rollout in (rollout for answers in group.answers for rollout in answers.right):
+            distinct.setdefault(rollout.ids, rollout)
         question = group.question
         return tuple(
             Example(
@@ -55,7 +55,7 @@ class RFT(GRPO):
                 media=question.media,
                 group_id=(question.id, self.student),
             )
-            for rollout in kept
+            for rollout in list(distinct.values())[: self.most or None]
         )
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:

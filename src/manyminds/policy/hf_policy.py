@@ -12,7 +12,7 @@ from manyminds.batch import Batch, Row, collate
 from manyminds.config import OptimizerConfig
 from manyminds.errors import UserError
 from manyminds.objective import Outputs
-from manyminds.policy.optimizers import optimizers, schedule
+from manyminds.policy.optimizers import optimizers, rate
 from manyminds.records import Example, Scores, Span, SpanScore
 
 
@@ -40,26 +40,24 @@ class HFPolicy:
         self.version = 0
         self.ticks = 0
         self.decay_from: int | None = None
-        self._schedule()
+        self._base = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
+        self._set_rates()
 
-    def _schedule(self) -> None:
-        self.schedules = [
-            schedule(self.config.schedule, optimizer, self.steps, self.ticks, self.decay_from)
-            for optimizer in self.optimizers
-        ]
+    def _set_rates(self) -> None:
+        factor = rate(self.config.schedule, self.steps, self.decay_from)(self.ticks)
+        for optimizer, base in zip(self.optimizers, self._base, strict=True):
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr * factor
 
     def tick(self) -> None:
-        """One training step has passed: the learning rate moves on, also where the step taught nothing.
-
-        The schedules are built anew: stepped, they would warn of a step without an optimiser step.
-        """
+        """One training step has passed: the learning rate moves on."""
         self.ticks += 1
-        self._schedule()
+        self._set_rates()
 
     def decay(self) -> None:
         """From now on the warm-up-stable-decay schedule falls."""
         self.decay_from = self.ticks
-        self._schedule()
+        self._set_rates()
 
     def state(self) -> dict[str, Any]:
         """What resuming needs besides weights and optimiser tensors."""
@@ -68,7 +66,7 @@ class HFPolicy:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Stand where `state()` was taken."""
         self.version, self.ticks, self.decay_from = state["version"], state["ticks"], state["decay_from"]
-        self._schedule()
+        self._set_rates()
 
     def split(self, rows: Sequence[Row]) -> list[Batch]:
         """Micro-batches of rows of like length, each at most `tokens_at_once` padded tokens (or one row)."""

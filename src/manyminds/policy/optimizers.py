@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler, get_wsd_schedule
 
 from manyminds.config import OptimizerConfig, Schedule
@@ -29,17 +29,15 @@ def optimizers(config: OptimizerConfig, model: Any) -> list[Optimizer]:
     return made
 
 
-def schedule(config: Schedule, optimizer: Optimizer, steps: int, done: int, decay_from: int | None) -> LambdaLR:
-    """The schedule of a run of `steps`, as it stands after `done` of them; it has no other state.
+def rate(config: Schedule, steps: int, decay_from: int | None = None) -> Callable[[int], float]:
+    """The schedule of a run of `steps`: the factor on the learning rate after so many steps. It has no state.
 
     `decay_from` is the step from which a warmup_stable_decay schedule falls; None: not yet.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = group.setdefault("initial_lr", group["lr"])
-    rise = config.warmup_steps
+    carrier, rise = torch.optim.SGD([torch.zeros(1)], lr=1.0), config.warmup_steps
     if config.name == "warmup_stable_decay":
         made = get_wsd_schedule(
-            optimizer,
+            carrier,
             num_warmup_steps=rise,
             num_decay_steps=config.decay_steps,
             num_stable_steps=ENDLESS if decay_from is None else max(0, decay_from - rise),
@@ -48,13 +46,12 @@ def schedule(config: Schedule, optimizer: Optimizer, steps: int, done: int, deca
     elif config.name == "cosine":
         made = get_scheduler(
             "cosine_with_min_lr",
-            optimizer,
+            carrier,
             num_warmup_steps=rise,
             num_training_steps=max(steps, rise + 1),
             scheduler_specific_kwargs={"min_lr_rate": config.floor},
         )
     else:
-        made = get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=rise)
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"]
-    return LambdaLR(optimizer, made.lr_lambdas[0], last_epoch=done - 1)
+        made = get_scheduler("constant_with_warmup", carrier, num_warmup_steps=rise)
+    factor: Callable[[int], float] = made.lr_lambdas[0]
+    return factor

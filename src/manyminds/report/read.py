@@ -79,8 +79,8 @@ def _arm(folder: Path) -> Arm:
         versions={key: str(value) for key, value in versions.items()},
         steps=tuple(_step(line, where) for line, where in _lines(folder / "metrics.jsonl")),
         evaluations=tuple(_evaluation(line, where) for line, where in _lines(folder / "evaluations.jsonl")),
-        before=_evaluation_file(folder / "evaluation" / "before.json"),
-        after=_evaluation_file(folder / "evaluation" / "after.json"),
+        before=evaluation_file(folder / "evaluation" / "before.json"),
+        after=evaluation_file(folder / "evaluation" / "after.json"),
         result=_result(result, str(folder / "result.json")) if result else None,
     )
 
@@ -101,7 +101,7 @@ def _step(line: Mapping[str, Any], where: str) -> Step:
     return Step(int(_number(line, "step", where) or 0), str(line.get("kind", "train")), values)
 
 
-def _evaluation_file(path: Path) -> Evaluation | None:
+def evaluation_file(path: Path) -> Evaluation | None:
     found = _object(path)
     return _evaluation(found, str(path)) if found else None
 

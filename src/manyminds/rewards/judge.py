@@ -73,6 +73,10 @@ class Judge:
             for rollout, verdict in zip(rollouts, verdicts, strict=True)
         )
 
+    def score(self, question: Question, text: str) -> float:
+        """The reward of `text` as an answer to the question."""
+        return self._sum(self._verdict(Rollout(Prompt(question, PLAIN), ids=(), logprobs=(), text=text)))
+
     def check(self, questions: Iterable[Question], answer_form: str = "{answer}") -> tuple[str, ...]:
         """What is wrong with the rewards on these questions, a sentence each; nothing if all is well.
 

@@ -1,0 +1,209 @@
+"""`check`, `eval` and every --dry-run: what a recipe says and what a model can do, without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from manyminds.commands.console import AsJson, Overrides, RecipePath, consoles, print_json, told
+from manyminds.errors import UserError
+
+if TYPE_CHECKING:
+    from manyminds.config import Recipe
+    from manyminds.preview import Preview
+
+Stage = Literal["warmup", "train"]
+MEANINGS = {
+    "rollouts_per_step": "answers sampled in a step, at most",
+    "sampled_tokens_per_step_at_most": "tokens sampled in a step, at most",
+    "sampled_tokens_at_most": "tokens sampled in the whole run, at most",
+    "rows_per_update": "rows in an update (a method may add rows of its own)",
+    "tokens_per_row_at_most": "tokens in a row, at most",
+    "traces": "worked answers to learn from",
+    "parameters": "parameters",
+    "memory_bytes": "bytes for weights, gradients and Adam (an estimate; activations come on top)",
+}
+
+
+@told()
+def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """See that a recipe means what you think it means.
+
+    Shows one prompt per expert as text and token ids, gives the verifier the gold answer (which must score 1) and
+    nonsense (which must score 0), and says which layer of the method says what. Reads no weights and needs no GPU.
+
+    \b
+    Example:
+      manyminds check recipes/demo.yaml
+
+    Writes no file. Exits with 2 if the verifier is wrong on any question that was tried.
+    """
+    from manyminds.config import load_recipe
+    from manyminds.preview import judged, preview
+
+    seen = preview(load_recipe(recipe, overrides or ()))
+    shown, problems = judged(seen)
+    text, _ = consoles(as_json)
+    if as_json:
+        print_json({"ok": not problems, **described(seen), "judged": shown, "problems": problems})
+    else:
+        show_prompts(text, seen)
+        show_method(text, seen)
+        heading(text, f"The verifier, {seen.task.rewards[0]}, on this question")
+        grid = Table.grid(padding=(0, 2))
+        for one in shown:
+            grid.add_row(f"  {one['reward']:g}", one["what"], Text(one["text"]))
+        text.print(grid)
+    if problems:
+        raise UserError(f"{recipe}: the verifier is wrong {len(problems)} times, first: {problems[0]}")
+    if not as_json:
+        text.print("\nAll is well.")
+
+
+@told()
+def evaluate(
+    place: Annotated[
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or the folder of a run.", show_default=False)
+    ],
+    model: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The model: a Hugging Face folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a model can do under every prompt.
+
+    Asks all test questions of the recipe under the plain prompt and every expert's, greedily and several times:
+    accuracy with intervals over questions, vote, oracle, pass@k, shares of groups without a signal. The model is the
+    one that --model names, else the newest checkpoint of the run folder, else the recipe's own.
+
+    \b
+    Example:
+      manyminds eval runs/demo/meml_grpo
+      manyminds eval recipes/demo.yaml --model path/to/model
+
+    Writes no file; --json prints the metrics.
+    """
+    from manyminds.config import load_recipe
+    from manyminds.evaluate import on_test
+    from manyminds.loading import load
+    from manyminds.report.terminal import final_table
+
+    folder = Path(place) if Path(place).is_dir() else None
+    recipe = load_recipe(folder / "recipe.yaml" if folder else place)
+    chosen = model or (newest(folder) if folder else recipe.model)
+    text, bars = consoles(as_json)
+    loaded = load(recipe, chosen)
+    for note in loaded.notes:
+        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
+    with bars.status("asking the validation and test questions") if bars.is_terminal else Quiet():
+        _, found = on_test(loaded, 0)
+    if as_json:
+        keys = ("split", "questions", "experts", "best_expert", "metrics")
+        print_json({"model": str(chosen), **{key: found[key] for key in keys}})
+        return
+    text.print(final_table({Path(chosen).name or str(chosen): {"metrics": found["metrics"]}}))
+    text.print(per_prompt(found["metrics"]))
+
+
+class Quiet:
+    """Where a spinner would be, without a terminal."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def newest(folder: Path) -> str:
+    """The model of a run's newest whole checkpoint. Raises UserError if there is none."""
+    from manyminds import checkpoint
+
+    found, skipped = checkpoint.latest(folder / "checkpoints")
+    if found is None:
+        why = f": {skipped[0]}" if skipped else ""
+        raise UserError(f"{folder}: holds no whole checkpoint{why}; name a model folder with --model")
+    return str(found / "model")
+
+
+def per_prompt(metrics: dict[str, Any]) -> Table:
+    """Greedy accuracy under each prompt alone, with its interval over questions."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("prompt", no_wrap=True)
+    table.add_column("accuracy in %", justify="right")
+    for name in ("plain", *(key for key in metrics if key.startswith("experts/")), "vote", "oracle"):
+        one = metrics[name]
+        span = f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"
+        value = Text.assemble(f"{100 * one['value']:.1f}", (span, "dim"))
+        table.add_row(name.removeprefix("experts/"), value)
+    return table
+
+
+def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
+    """A --dry-run: the resolved recipe, the prompts, the method, and what it costs at most. Raises UserError."""
+    import yaml
+
+    from manyminds.config import dump
+    from manyminds.preview import preview, training_cost, warmup_cost
+
+    seen = preview(recipe)
+    cost = warmup_cost(seen) if stage == "warmup" else training_cost(seen)
+    folder = recipe.warmup_folder if stage == "warmup" else recipe.folder
+    text, _ = consoles(as_json)
+    if as_json:
+        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), "estimate": cost})
+        return
+    heading(text, "The recipe, everything resolved")
+    plain(text, yaml.safe_dump(dump(seen.recipe), sort_keys=False, allow_unicode=True))
+    show_prompts(text, seen)
+    show_method(text, seen)
+    heading(text, f"What {'the warm-up' if stage == 'warmup' else 'training'} costs")
+    width = max(len(f"{value:,}") for value in cost.values())
+    plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
+    text.print()
+    plain(text, f"Nothing was written. The run would go to {folder}.")
+
+
+def described(seen: Preview) -> dict[str, Any]:
+    """Prompts, method and notes as JSON holds them."""
+    prompts = {name: {"text": seen.texts[name], "ids": list(ids)} for name, ids in seen.prompts.items()}
+    return {"question": seen.question.id, "prompts": prompts, "method": seen.says, "notes": list(seen.notes)}
+
+
+def show_prompts(text: Console, seen: Preview) -> None:
+    """One question under every prompt, as text and as token ids."""
+    heading(text, f"Question {seen.question.id} under every prompt")
+    for name, ids in seen.prompts.items():
+        plain(text, f"  {name} ({len(ids)} tokens): {seen.texts[name]!r}\n      {shortened(ids)}")
+    for note in seen.notes:
+        plain(text, f"  note: {note}")
+
+
+def shortened(ids: Sequence[int], most: int = 32) -> str:
+    """The ids, the middle left out of a long prompt."""
+    if len(ids) <= most:
+        return " ".join(map(str, ids))
+    half = most // 2
+    return f"{' '.join(map(str, ids[:half]))} … {' '.join(map(str, ids[-half:]))}"
+
+
+def show_method(text: Console, seen: Preview) -> None:
+    """Which layer of the method says what."""
+    heading(text, "Who says what in the method")
+    width = max(map(len, seen.says))
+    plain(text, "\n".join(f"  {what:<{width}}  {who}" for what, who in seen.says.items()))
+
+
+def heading(text: Console, words: str) -> None:
+    """A line that begins a part of the output."""
+    text.print()
+    text.print(Text(words, style="bold"))
+
+
+def plain(text: Console, words: str) -> None:
+    """Text as it is: no markup, no colours, no wrapping."""
+    text.print(words, markup=False, highlight=False, soft_wrap=True)

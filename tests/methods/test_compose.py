@@ -1,0 +1,238 @@
+"""The composition law: what a base and its parts say together."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hand import START, group, lesson_of, of_kind
+from manyminds.config import dump
+from manyminds.errors import UserError
+from manyminds.methods import build, find
+from manyminds.methods.compose import Composed
+from manyminds.methods.grpo import GRPO
+from manyminds.methods.meml_grpo import MEMLGRPO
+from manyminds.methods.method import Method
+from manyminds.methods.terms import ClippedSurrogate
+from toy_methods import (
+    Again,
+    Clip,
+    Constant,
+    Entropy,
+    Halved,
+    OneGreedy,
+    PolicyOfItsOwn,
+    Raised,
+    Ranked,
+    Silent,
+    SomeRight,
+    SomeWrong,
+    Traced,
+)
+
+REWARDS = [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+
+
+def composed(*parts: Method, **fields: Any) -> Composed:
+    return Composed(GRPO(experts=("e0", "e1"), answers_per_prompt=3, scale="none", parts=parts, **fields))
+
+
+def credits(method: Composed) -> list[list[float]]:
+    (credited,) = method.credit([group(REWARDS)], START)
+    return [[scored.advantage for scored in answers.scored] for answers in credited.answers]
+
+
+def test_a_base_alone_says_what_it_says() -> None:
+    assert credits(composed()) == [pytest.approx([2 / 3, -1 / 3, -1 / 3]), pytest.approx([1 / 3, 1 / 3, -2 / 3])]
+    assert composed().initial_memory() == (None,)
+
+
+# One owner.
+
+
+def test_a_part_takes_over_the_credit() -> None:
+    assert credits(composed(Ranked())) == [[1, 0, 0], [1, 1, 0]]
+    assert composed(Ranked()).describe()["advantage"] == "toy_methods:Ranked"
+
+
+def test_a_part_takes_over_the_asking() -> None:
+    method = composed(OneGreedy())
+    (ask,) = method.ask(group(REWARDS).question, method.initial_memory(), START)
+    assert (ask.prompt.expert, ask.n) == ("e0", 1)
+    assert ask.decoding is not None
+    assert ask.decoding.temperature == 0
+
+
+@pytest.mark.parametrize("parts", [(Ranked(), Constant()), (Constant(), Ranked())])
+def test_two_parts_may_not_set_the_same_slot(parts: tuple[Method, ...]) -> None:
+    with pytest.raises(UserError) as error:
+        composed(*parts)
+    names = " and ".join(f"'{part.name}'" for part in parts)
+    assert str(error.value) == f"method.with: {names} both set 'advantage', and only one may; keep one of them"
+
+
+# Terms, by name.
+
+
+def test_a_parts_term_replaces_the_bases() -> None:
+    (term,) = composed(Clip()).terms(START)
+    assert term.per_token == ClippedSurrogate(0.2, 0.28)
+    assert composed(Clip()).describe()["term policy"] == "toy_methods:Clip"
+
+
+def test_other_terms_are_added() -> None:
+    assert [term.name for term in composed(Entropy(), Traced()).terms(START)] == ["policy", "entropy", "trace"]
+
+
+def test_a_part_without_terms_of_its_own_leaves_the_bases() -> None:
+    """`Ranked` is a GRPO, but says nothing about terms: those of its own clip range do not count."""
+    part = Ranked(clip_low=0.0, clip_high=9.0)
+    (term,) = composed(part, clip_high=0.3).terms(START)
+    assert term.per_token == ClippedSurrogate(0.2, 0.3)
+
+
+def test_two_parts_with_different_terms_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError) as error:
+        composed(Clip(), PolicyOfItsOwn())
+    assert str(error.value) == (
+        "method.with: 'toy_methods:Clip' and 'toy_methods:PolicyOfItsOwn' both set the term 'policy', differently; "
+        "keep one of them"
+    )
+
+
+def test_two_parts_with_the_same_term_agree() -> None:
+    assert len(composed(Clip(), Clip(name="toy_methods:Clip2")).terms(START)) == 1
+
+
+# Union, chain, and.
+
+
+def test_examples_unite_and_a_kind_is_made_by_the_first_layer_that_has_it() -> None:
+    lesson = lesson_of(composed(Traced()), [group(REWARDS)])
+    (update,) = lesson.updates
+    assert [e.kind for e in update.examples] == ["sampled"] * 6 + ["trace"] * 2
+    assert [e.ids for e in of_kind(lesson, "trace")] == [(700,), (701,)]
+    assert update.lr_scale == 0.5
+    assert lesson.metrics["traces"] == 2
+
+
+def test_a_parts_update_joins_the_bases_first() -> None:
+    lesson = lesson_of(composed(Traced(), epochs=2), [group(REWARDS)])
+    assert [[e.kind for e in update.examples] for update in lesson.updates] == [
+        ["sampled"] * 6 + ["trace"] * 2,
+        ["sampled"] * 6,
+    ]
+    assert [update.lr_scale for update in lesson.updates] == [0.5, 1.0]
+
+
+def test_each_layer_has_a_memory_of_its_own() -> None:
+    base = MEMLGRPO(
+        experts=("e0", "e1"), hard_wrong=2, hard_compare="ge", hard_probability=1.0, parts=(Halved(), Traced())
+    )
+    method = Composed(base)
+    assert method.initial_memory() == ((), None, 0)
+    groups = method.shape([group(REWARDS)], {}, method.initial_memory(), START)
+    once = method.learn(method.credit(groups, START), {}, method.initial_memory(), Random(0), START)
+    twice = method.learn(method.credit(groups, START), {}, once.memory, Random(0), START)
+    assert [(len(buffer), nothing, count) for buffer, nothing, count in (once.memory, twice.memory)] == [
+        (2, None, 2),
+        (4, None, 4),
+    ]
+
+
+@pytest.mark.parametrize(("parts", "reward"), [((Halved(), Raised()), 1.5), ((Raised(), Halved()), 1.0)])
+def test_rewards_are_shaped_in_the_order_of_the_parts(parts: tuple[Method, ...], reward: float) -> None:
+    method = composed(*parts)
+    (after,) = method.shape([group([[1.0]])], {}, method.initial_memory(), START)
+    assert after.answers[0].rewards == (reward,)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "kept"), [([1.0, 1.0], False), ([0.0, 0.0], False), ([1.0, 0.0], True)], ids=["right", "wrong", "mixed"]
+)
+def test_every_layer_must_keep_a_group(rewards: list[float], kept: bool) -> None:
+    method = composed(SomeRight(), SomeWrong())
+    assert method.keeps(group([rewards]), method.initial_memory()) is kept
+    assert composed(SomeRight()).keeps(group([[1.0, 1.0]]), (None, None))
+
+
+def test_wants_needs_and_rounds() -> None:
+    method = composed(Traced(), Again())
+    assert [span.key for span in method.wants([group(REWARDS), group(REWARDS, name="qq")])] == ["trace/q", "trace/qq"]
+    assert method.needs == {"traces"}
+    assert method.rounds == 4
+    assert Composed(MEMLGRPO(parts=(Traced(),))).needs == {"solutions", "traces"}
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("part", [Silent(), GRPO(), GRPO(name="mine", clip_high=0.3)])
+def test_a_part_that_changes_nothing_is_refused(part: Method) -> None:
+    with pytest.raises(UserError) as error:
+        composed(part)
+    assert str(error.value) == f"method.with: part '{part.name}' changes nothing of 'grpo'; leave it out"
+
+
+def test_parts_of_parts_are_refused() -> None:
+    with pytest.raises(UserError) as error:
+        composed(Halved(parts=(Raised(),)))
+    assert str(error.value) == (
+        "method.with: part 'toy_methods:Halved' has parts of its own; list them all under the base"
+    )
+
+
+# From a recipe.
+
+
+def test_a_recipe_names_parts_by_module() -> None:
+    spec = {"name": "meml_grpo", "with": [{"name": "toy_methods:Clip", "clip_high": 0.4}, {"name": "dr_grpo"}]}
+    method = build(spec)
+    assert [type(part).__name__ for part in method.parts] == ["Clip", "DrGRPO"]
+    assert method.parts[0] == Clip(clip_high=0.4)
+    with pytest.raises(UserError, match="both set the term 'policy'"):
+        Composed(method)
+
+
+def test_a_composed_method_loads_again() -> None:
+    method = build(
+        {"name": "grpo", "with": [{"name": "toy_methods:Clip", "clip_high": 0.4}, {"name": "toy_methods:Traced"}]}
+    )
+    assert build(dump(method)) == method
+
+
+def test_parts_too_are_told_what_the_recipe_left_open() -> None:
+    method = build({"name": "grpo", "with": [{"name": "dr_grpo"}]}).settled(("alpha",), 33)
+    assert method.experts == ("alpha",)
+    assert method.parts[0].fixed_length == 33
+    given = build({"name": "grpo", "with": [{"name": "dr_grpo", "fixed_length": 7}]}).settled(("alpha",), 33)
+    assert given.parts[0].fixed_length == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("meml_gpro", "method.name: there is no method 'meml_gpro'; did you mean 'meml_grpo'?"),
+        ("ppo2", "method.name: there is no method 'ppo2'; known are grpo, dr_grpo, meml_grpo, rft"),
+        ("toy_methods:Clop", "method.name: 'toy_methods:Clop' cannot be imported"),
+        ("no_such_module:Clip", "method.name: 'no_such_module:Clip' cannot be imported"),
+        (
+            "toy_methods:shaped",
+            "method.name: 'toy_methods:shaped' is not a manyminds Method; derive it from GRPO or Method",
+        ),
+    ],
+)
+def test_an_unknown_method_is_told_in_one_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        find(name)
+    assert str(error.value).startswith(sentence)
+
+
+def test_a_method_needs_a_name_and_knows_its_keys() -> None:
+    with pytest.raises(UserError, match=r"method\.name is missing"):
+        build({"clip_high": 0.3})
+    with pytest.raises(ValidationError, match="clip_hihg"):
+        build({"name": "grpo", "with": [{"name": "toy_methods:Clip", "clip_hihg": 0.3}]})

@@ -1,0 +1,166 @@
+"""Parts that say one thing each, named in recipes as `toy_methods:Name`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyminds.methods.grpo import GRPO
+from manyminds.methods.method import Method
+from manyminds.methods.terms import ClippedSurrogate, CrossEntropy
+from manyminds.objective import Term
+from manyminds.records import (
+    Ask,
+    Decoding,
+    Example,
+    Group,
+    Lesson,
+    Progress,
+    Prompt,
+    Question,
+    Scores,
+    Span,
+    Update,
+)
+
+
+class Silent(Method):
+    """Says nothing."""
+
+    name: str = "toy_methods:Silent"
+
+
+class Again(Method):
+    """Asks again when groups are refused, and says nothing else."""
+
+    name: str = "toy_methods:Again"
+    rounds: int = 4
+
+
+def shaped(groups: Sequence[Group], function: Any) -> tuple[Group, ...]:
+    return tuple(g.with_rewards(tuple(tuple(map(function, a.rewards)) for a in g.answers)) for g in groups)
+
+
+class Halved(Method):
+    """Half the reward."""
+
+    name: str = "toy_methods:Halved"
+
+    def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
+        return shaped(groups, lambda reward: reward / 2)
+
+
+class Raised(Method):
+    """One more reward."""
+
+    name: str = "toy_methods:Raised"
+
+    def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
+        return shaped(groups, lambda reward: reward + 1)
+
+
+class SomeRight(Method):
+    """Groups with a right answer."""
+
+    name: str = "toy_methods:SomeRight"
+
+    def keeps(self, group: Group, memory: Any) -> bool:
+        return any(answers.right for answers in group.answers)
+
+
+class SomeWrong(Method):
+    """Groups with a wrong answer."""
+
+    name: str = "toy_methods:SomeWrong"
+
+    def keeps(self, group: Group, memory: Any) -> bool:
+        return any(answers.wrong for answers in group.answers)
+
+
+class Ranked(GRPO):
+    """Credit is 1 for the best answer of a group."""
+
+    name: str = "toy_methods:Ranked"
+
+    def advantage(self, rewards: Tensor, progress: Progress) -> Tensor:
+        return (rewards == rewards.amax(-1, keepdim=True)).to(rewards.dtype)
+
+
+class Constant(GRPO):
+    """Credit is 2, whatever the reward."""
+
+    name: str = "toy_methods:Constant"
+
+    def advantage(self, rewards: Tensor, progress: Progress) -> Tensor:
+        return torch.full_like(rewards, 2.0)
+
+
+class OneGreedy(Method):
+    """One greedy answer of the first expert."""
+
+    name: str = "toy_methods:OneGreedy"
+
+    def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        return (Ask(Prompt(question, next(iter(question.prompt_ids))), 1, Decoding(temperature=0.0)),)
+
+
+class Clip(GRPO):
+    """Another clip range: its policy term in place of the base's."""
+
+    name: str = "toy_methods:Clip"
+    clip_high: float = 0.28
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (self.policy_term(),)
+
+
+class Entropy(Method):
+    """A term of its own on the base's answers, and nothing in place of anything."""
+
+    name: str = "toy_methods:Entropy"
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (Term("entropy", "sampled", CrossEntropy(), 0.01, needs=frozenset({"entropies"})),)
+
+
+class Traced(Method):
+    """Every expert's own trace as a "trace", and as "sampled", which the base makes; remembers how many there were."""
+
+    name: str = "toy_methods:Traced"
+    lr_scale: float = 0.5
+    source: str = ""
+
+    def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
+        return tuple(Span(f"trace/{g.question.id}", (11,), g.question.solution_ids) for g in groups)
+
+    def examples(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
+    ) -> Lesson:
+        pairs = [(a.prompt, a.prompt.question.traces[a.expert]) for group in groups for a in group.answers]
+        rows = [Example("trace", prompt.ids, trace.ids) for prompt, trace in pairs]
+        again = [replace(row, kind="sampled") for row in rows]
+        return Lesson((Update((*rows, *again), self.lr_scale),), memory + len(rows), {"traces": float(len(rows))})
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (Term("trace", "trace", CrossEntropy(), 0.5),)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"traces"})
+
+    def initial_memory(self) -> int:
+        return 0
+
+
+class PolicyOfItsOwn(Method):
+    """Sets a term that `Clip` sets as well, otherwise."""
+
+    name: str = "toy_methods:PolicyOfItsOwn"
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (Term("policy", "sampled", ClippedSurrogate(0.1, 0.1)),)
