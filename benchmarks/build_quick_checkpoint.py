@@ -32,10 +32,11 @@ def build(output: Path) -> Path:
         data = yaml.safe_load(shipped.demo_recipe().read_text(encoding="utf-8"))
         sampled = QUICK["evaluation"]["sampled_questions"]  # before and after are measured on the same questions
         recipe = Path(place) / "demo.yaml"
-        recipe.write_text(yaml.safe_dump(merged(data, {"evaluation": {"sampled_questions": sampled}})))
+        changes = {"name": "demo", "output": "runs", "evaluation": {"sampled_questions": sampled}}
+        recipe.write_text(yaml.safe_dump(merged(data, changes)))
         command = [sys.executable, "-m", "manyminds.cell", recipe.name, "warmup"]
         subprocess.run(command, cwd=place, env={**os.environ, **ENVIRONMENT}, check=True)
-        keep(Path(place) / data["output"] / data["name"] / "warmup", output)
+        keep(Path(place) / "runs" / "demo" / "warmup", output)
     return output
 
 

@@ -34,6 +34,7 @@ MAY_IMPORT = {
         "manyminds.records",
         "manyminds.errors",
         "manyminds.methods",
+        "manyminds.named",
     },
     # The step knows what a policy and a sampler can do, not which ones there are.
     "step.py": {

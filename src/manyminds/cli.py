@@ -19,11 +19,12 @@ app = typer.Typer(
 )
 
 
-def tell_version(wanted: bool) -> None:
-    """Print the version and leave."""
+def tell_version(wanted: bool) -> bool:
+    """Print the version and leave, if that is wanted."""
     if wanted:
         print(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -19,6 +19,7 @@ import yaml
 
 from manyminds.cell import gather, weights
 from manyminds.checkpoint import versions
+from manyminds.children import ENVIRONMENT
 from manyminds.comparison import Cell, Comparison, Key, digest, essence, load_comparison, plan
 from manyminds.config import Recipe, dump
 from manyminds.durable import write_json
@@ -27,16 +28,6 @@ from manyminds.machine import machine
 from manyminds.result import Watch, silent
 from manyminds.summary import outcome, summarise
 
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # Large tensors are kept by the process instead of going back to the system after every step.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 PAUSE = 0.05
 
 

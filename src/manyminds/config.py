@@ -168,7 +168,7 @@ class Recipe(Section):
     @property
     def folder(self) -> Path:
         """Where this run lives."""
-        return Path(self.output) / self.name / (self.arm or self.method.name)
+        return Path(self.output) / self.name / (self.arm or self.method.name.rpartition(":")[2])
 
     @property
     def warmup_folder(self) -> Path:

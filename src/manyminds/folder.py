@@ -40,7 +40,10 @@ class RunFolder:
         return saved, skipped
 
     def begin(self, recipe: Recipe, step: int) -> None:
-        """Make the folder ready for a run that has taken `step` steps. Raises UserError if it cannot be written."""
+        """Make the folder ready for a run of which `step` steps stand (-1: nothing does).
+
+        Raises UserError if it cannot be written.
+        """
         with explaining(f"{self.path}: the run folder cannot be written"):
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_head(recipe)

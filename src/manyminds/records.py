@@ -1,6 +1,6 @@
 """What flows through a training step. Frozen values, never dicts; every name is in docs/glossary.md.
 
-    Question ─ ask ─▶ Ask ─ sampler ─▶ Rollout ─ judge ─▶ Scored ─▶ Group ─ learn ─▶ Lesson ─ weigh ─▶ rows
+Question ─ ask ─▶ Ask ─ sampler ─▶ Rollout ─ judge ─▶ Scored ─▶ Group ─ learn ─▶ Lesson ─ weigh ─▶ rows
 """
 
 from __future__ import annotations

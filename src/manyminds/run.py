@@ -38,7 +38,7 @@ def train(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Res
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, recipe.steps, {"text": sentence})
     run = Run(loaded, folder, watch)
-    folder.begin(recipe, saved.step if saved else 0)
+    folder.begin(recipe, saved.step if saved else -1)
     if saved:
         run.restore(saved)
     else:

@@ -74,7 +74,7 @@ def warmup(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Re
     loaded = load(recipe, saved.model if saved else recipe.model)
     policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps)
     stage = _Stage(loaded, config, policy, folder, watch)
-    folder.begin(recipe, saved.step if saved else 0)
+    folder.begin(recipe, saved.step if saved else -1)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, config.steps, {"text": sentence})
     if saved:

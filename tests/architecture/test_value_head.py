@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hand import START, group
+from hand import START
 from manyminds.batch import Batch, alive, collate, weigh
 from manyminds.formulas.averages import mean_of_sums, over_tokens
 from manyminds.methods.compose import Composed
@@ -27,7 +27,6 @@ from manyminds.records import (
     Scored,
     Scores,
     Span,
-    SpanScore,
     Update,
 )
 from manyminds.step import by_question, training_step
@@ -140,9 +139,8 @@ def test_values_are_scored_before_credit_is_given() -> None:
 
 
 def test_advantages_differ_from_token_to_token_in_the_loss() -> None:
-    rows = weigh(
-        [Example("sampled", (1,), (2, 3), advantage=(1.0, -2.0), planes={"returns": (0.0, 1.0)})], METHOD.terms(START)
-    )
+    example = Example("sampled", (1,), (2, 3), advantage=(1.0, -2.0), planes={"returns": (0.0, 1.0)})
+    rows = weigh([example], METHOD.terms(START))
     batch = collate(rows, dtype=torch.float64)
     logprobs = torch.tensor([[-1.0, -1.0]], dtype=torch.float64, requires_grad=True)
     values = torch.tensor([[0.5, 0.0]], dtype=torch.float64, requires_grad=True)
@@ -231,8 +229,3 @@ def test_the_policy_gives_all_heads() -> None:
     outputs = ToyPolicy(Toy(heads=3)).forward(collate(rows, dtype=torch.float64), frozenset({"values"}))
     assert outputs.values is not None
     assert outputs.values.shape == (1, 3, 3)
-
-
-def test_a_score_without_values_is_empty() -> None:
-    assert SpanScore((-1.0,)).values == ()
-    assert METHOD.wants([group([[1.0]])])[0].want == {"logprobs", "values"}

@@ -111,7 +111,7 @@ def test_two_parts_with_credit_of_their_own_are_refused() -> None:
 
 
 def test_a_misspelt_class_is_named() -> None:
-    with pytest.raises(UserError, match="custom_method:BestOfGroups' cannot be imported"):
+    with pytest.raises(UserError, match="the module 'custom_method' has no 'BestOfGroups'"):
         build({"name": "custom_method:BestOfGroups"})
 
 

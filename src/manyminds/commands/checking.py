@@ -95,6 +95,8 @@ def evaluate(
     from manyminds.report.terminal import final_table
 
     folder = Path(place) if Path(place).is_dir() else None
+    if folder and not (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder}: is not the folder of a run (it has no recipe.yaml); give one, or a recipe's path")
     recipe = load_recipe(folder / "recipe.yaml" if folder else place)
     chosen = model or (newest(folder) if folder else recipe.model)
     text, bars = consoles(as_json)

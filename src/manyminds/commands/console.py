@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import TracebackType
-from typing import Annotated, Any, ParamSpec, Self
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
@@ -115,7 +115,7 @@ class Bar:
         self.title, self.progress = title, bars(console)
         self.task: TaskID | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Bar:
         self.progress.start()
         return self
 

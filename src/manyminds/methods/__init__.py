@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from manyminds import named
 from manyminds.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +30,7 @@ def find(name: str) -> type[Method]:
             f"did you mean '{close[0]}'?" if close else f"known are {', '.join(METHODS)}, or your own as module:Name."
         )
         raise UserError(f"method.name: there is no method '{name}'; {hint}")
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"method.name: '{name}' cannot be imported ({error}); it must be module:Name") from error
+    found = named.find(path, "method.name")
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method.name: '{name}' is not a manyminds Method; derive it from GRPO or Method")
     return found

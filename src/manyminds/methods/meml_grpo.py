@@ -235,10 +235,10 @@ class MEMLGRPO(GRPO):
         return tuple(entered)
 
     def solution(self, answers: Answers) -> Example:
-        """The question's worked solution, or this expert's own trace, under this expert's prompt."""
+        """The question's worked solution, or this expert's own trace unless it is wrong, under this expert's prompt."""
         question = answers.prompt.question
         trace = question.traces.get(answers.expert) if self.hard_source == "own" else None
-        ids = trace.ids if trace else question.solution_ids
+        ids = trace.ids if trace and trace.reward != 0 else question.solution_ids
         return Example("solution", answers.prompt.ids, ids, media=question.media, group_id=answers.prompt.group_id)
 
     @property

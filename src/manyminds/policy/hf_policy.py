@@ -126,11 +126,11 @@ class HFPolicy:
     @staticmethod
     def _scaled_step(optimizer: torch.optim.Optimizer, lr_scale: float) -> None:
         rates = [group["lr"] for group in optimizer.param_groups]
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * lr_scale
+        for group, lr in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr * lr_scale
         optimizer.step()
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        for group, lr in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr
 
     @torch.no_grad()
     def score(self, spans: Sequence[Span], model: str = "policy") -> Scores:

@@ -7,15 +7,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, overload
 
+from manyminds import named
 from manyminds.errors import UserError
 
 ARGUMENTS = ("question", "response", "answer", "rollout", "extract")
@@ -115,33 +113,9 @@ def resolve(name: str | Reward) -> Reward:
         raise UserError(
             f"task.rewards: there is no reward {name!r}; it must be one of {', '.join(REWARDS)}, or `module:function`."
         )
-    found = getattr(_module(module_name, name), attribute, None)
+    found = named.find(target, "task.rewards")
     if isinstance(found, Reward):
         return found
-    if found is None:
-        raise UserError(f"task.rewards: {name!r}: the module {module_name!r} has no {attribute!r}.")
     if not callable(found):
         raise UserError(f"task.rewards: {name!r} is {type(found).__name__}, not a function.")
     return _reward(found, 1.0)
-
-
-def _module(module: str, name: str) -> Any:
-    folder = os.getcwd()
-    looked_there = folder in sys.path or "" in sys.path
-    if not looked_there:
-        sys.path.append(folder)
-    try:
-        return importlib.import_module(module)
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.split(".")[: error.name.count(".") + 1] == error.name.split("."):
-            raise UserError(
-                f"task.rewards: {name!r}: there is no module {module!r}, neither installed nor in the working folder."
-            ) from error
-        raise UserError(f"task.rewards: {name!r}: its module wants {error.name!r}, which is not installed.") from error
-    except Exception as error:
-        raise UserError(f"task.rewards: {name!r}: its module fails with {type(error).__name__}: {error}") from error
-    finally:
-        if not looked_there:
-            sys.path.remove(folder)
