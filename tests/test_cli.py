@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from manyminds.cli import app
@@ -309,3 +310,15 @@ def test_compare_says_what_it_would_run(there: Path) -> None:
         (arm, seed, False) for arm in ("mef", "grpo") for seed in (1, 2)
     }
     assert [path.name for path in there.iterdir()] == ["two.yaml"]
+
+
+def test_demo_as_json_ends_with_one_line_of_it(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*, output: str, seed: int, quick: bool, text: Console, place: Console) -> dict[str, Any]:
+        text.print("a table")
+        return {"output": output, "seed": seed, "quick": quick}
+
+    monkeypatch.setattr("manyminds.demo.demo", short)
+    done = run("demo", "--json", "--quick", "--seed", "7", "--output", "elsewhere")
+    assert done.stdout == '{"output": "elsewhere", "seed": 7, "quick": true}\n'
+    assert done.stderr == "a table\n"
+    assert run("demo").stdout == "a table\n"

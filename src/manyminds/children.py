@@ -50,8 +50,10 @@ class Child:
         code = self.process.poll()
         if code:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            why = lines[-1] if lines else f"it ended with status {code}"
-            raise UserError(f"{self.name} failed: {why} (all it said is in {self.log})")
+            if lines:
+                raise UserError(f"{self.name} failed: {lines[-1]} (all it said is in {self.log})")
+            how = f"was stopped by signal {-code}" if code < 0 else f"ended with status {code}"
+            raise UserError(f"{self.name} {how} and said nothing")
         return code is not None
 
 

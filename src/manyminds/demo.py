@@ -105,10 +105,11 @@ def demo(
         warm_up(stage, recipes["meml_grpo"])
     else:
         shutil.copytree(ready, folder / "warmup", ignore=shutil.ignore_patterns(shipped.SUMS))
+        stage.title("1. Warm-up: shipped, the very checkpoint that `manyminds demo` begins with")
         stage.say(
-            "The quick demo starts from a shipped model and shows the early phase, in which the weak prompts rise"
+            "From here this quick demo shows the early phase, in which the weak prompts rise first. What MEML-GRPO"
         )
-        stage.say("first. What MEML-GRPO comes to takes eight times as many updates: `make demo`, or `manyminds demo`.")
+        stage.say("comes to takes eight times as many updates: `make demo`, or `manyminds demo`.")
     show_start(stage)
     train(stage, recipes)
     return finish(stage, began, quick)
@@ -155,23 +156,25 @@ def warm_up(stage: Stage, recipe: Path) -> None:
     stage.title("1. Warm-up: one model learns three experts' ways of working, each under its own prompt (MEF)")
     if decay_at is not None:
         stage.say(f"At most {steps} steps; once the experts are right on {100 * decay_at:.0f} %, {decay} more.")
-    shown, end, note = 0.0, steps, ""
+    shown, end, note = 0.0, steps, "starting"
     running = children([Child("warmup", recipe, "warmup", stage.folder / "warmup")])
     with running as (child,), bars(stage.place) as progress:
         task = progress.add_task("warm-up", total=steps, note=note)
         while not child.ended():
             lines = child.steps.read()
             for one in child.evaluations.read():
-                mean, note = one["metrics"]["mean"]["value"], accuracies(one["metrics"])
+                mean = one["metrics"]["mean"]["value"]
+                note = f"experts {100 * mean:.0f} % right"
                 if end == steps and decay_at is not None and mean >= decay_at:
                     end = min(steps, one["step"] + decay)
                 if mean >= shown + NOTICED:
                     shown = mean
-                    say_above(stage, progress, f"  step {one['step']}: right on validation, in %: {note}")
+                    words = f"  step {one['step']}: right on validation, in %: {accuracies(one['metrics'])}"
+                    say_above(stage, progress, words)
             if lines:
-                progress.update(task, completed=lines[-1]["step"], total=end, note=note or latest(lines[-1]))
+                progress.update(task, completed=lines[-1]["step"], total=end, note=note)
             if lines and lines[-1]["step"] >= end:
-                progress.update(task, note="asking the test questions")
+                progress.update(task, note="testing")
             time.sleep(PAUSE)
 
 
@@ -194,7 +197,8 @@ def train(stage: Stage, recipes: Mapping[str, Path]) -> None:
     moments = Moments("meml_grpo")
     started = [Child(arm, path, "train", stage.folder / arm) for arm, path in recipes.items()]
     with children(started), bars(stage.place) as progress:
-        tasks = {child.name: progress.add_task(label(child.name), total=None, note="") for child in started}
+        total = stage.recipe["steps"]
+        tasks = {child.name: progress.add_task(label(child.name), total=total, note="starting") for child in started}
         running = list(started)
         while running:
             for child in list(running):
@@ -214,7 +218,7 @@ def follow(stage: Stage, child: Child, progress: Progress, task: TaskID) -> None
     for line in child.steps.read()[-1:]:
         steps, tokens = stage.recipe["steps"], stage.recipe.get("sampled_tokens")
         share = max(line["step"] / steps, line["num_tokens"] / tokens if tokens else 0.0)
-        note = "asking the test questions" if share >= 1 else latest(line)
+        note = "testing" if share >= 1 else latest(line)
         progress.update(task, completed=line["step"], total=round(line["step"] / share), note=note)
 
 

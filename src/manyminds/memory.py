@@ -11,11 +11,14 @@ RECORD = "record"
 
 
 def to_json(value: Any) -> Any:
-    """The value as plain JSON data. Raises TypeError for what is neither a record nor plain data."""
+    """The value as plain JSON data. Raises TypeError for what would not come back as it was."""
     if is_dataclass(value) and not isinstance(value, type):
         return {RECORD: type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
-        return {str(key): to_json(one) for key, one in value.items()}
+        strange = [key for key in value if not isinstance(key, str) or key == RECORD]
+        if strange:
+            raise TypeError(f"keys of a mapping in memory must be strings other than '{RECORD}', not {strange[0]!r}")
+        return {key: to_json(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [to_json(one) for one in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -24,10 +27,17 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(data: Any) -> Any:
-    """What `to_json` was given; sequences come back as tuples."""
+    """What `to_json` was given; sequences come back as tuples. Raises ValueError for a record that there is not."""
     if isinstance(data, list):
         return tuple(from_json(one) for one in data)
     if isinstance(data, dict):
         values = {key: from_json(one) for key, one in data.items() if key != RECORD}
-        return getattr(records, data[RECORD])(**values) if RECORD in data else values
+        return _record(data[RECORD])(**values) if RECORD in data else values
     return data
+
+
+def _record(name: str) -> type[Any]:
+    kind = getattr(records, name, None)
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        raise ValueError(f"memory holds a record '{name}', which there is not")
+    return kind

@@ -18,7 +18,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -85,17 +84,17 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def bars(console: Console) -> Progress:
-    """Progress bars with what is done, how long it took and how long it will take; silent without a terminal."""
+    """Progress bars with what is done and how long the rest will take; silent without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         TextColumn("[dim]{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,
+        refresh_per_second=4,  # the runs need the processor more than the bars do
         redirect_stdout=False,
         redirect_stderr=False,
     )
@@ -130,7 +129,7 @@ class Bar:
         if self.task is None:
             self.task = self.progress.add_task(self.title, total=steps, note="")
         if what == "step":
-            done = "evaluating on the test questions" if step == steps else latest(data)
+            done = "testing" if step == steps else latest(data)
             self.progress.update(self.task, completed=step, total=steps, note=done)
         elif what == "evaluation" and not self.progress.disable:
             text = f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}"

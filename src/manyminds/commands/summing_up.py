@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
-from rich.text import Text
 
 from manyminds.commands.checking import plain
 from manyminds.commands.console import AsJson, DryRun, bars, consoles, print_json, told
@@ -104,22 +103,20 @@ def show_cells(text: Console, rows: list[dict[str, Any]]) -> None:
 def show_comparison(text: Console, found: Mapping[str, Any]) -> None:
     """Every arm's mean over seeds on the first level, and the outcome that was named in advance."""
     level, its = next(iter(found["levels"].items()))
-    table = Table(title=f"level {level}: accuracy in %, mean ± sd over seeds", title_justify="left", box=None)
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for column in ("arm", "seeds", *SHOWN):
         table.add_column(column, justify="left" if column == "arm" else "right", no_wrap=True)
     for arm, one in its["arms"].items():
-        cells = (spread(one["metrics"].get(name)) for name in SHOWN)
+        cells = (average(one["metrics"].get(name)) for name in SHOWN)
         table.add_row(arm, str(len(one["seeds"])), *cells)
+    plain(text, f"Level {level}: accuracy in %, mean over seeds")
     text.print(table)
     plain(text, over_seeds(found["primary"]))
 
 
-def spread(one: Mapping[str, Any] | None) -> Text:
-    """A mean over seeds and its standard deviation."""
-    if one is None or one["mean"] is None:
-        return Text("–")
-    sd = f" ± {100 * one['sd']:.1f}" if one["sd"] is not None else ""
-    return Text.assemble(f"{100 * one['mean']:.1f}", (sd, "dim"))
+def average(one: Mapping[str, Any] | None) -> str:
+    """A mean over seeds, in %."""
+    return "–" if one is None or one["mean"] is None else f"{100 * one['mean']:.1f}"
 
 
 def over_seeds(primary: Mapping[str, Any]) -> str:
@@ -176,8 +173,8 @@ def methods(as_json: AsJson = False) -> None:
 
 
 @told(
-    "what was written stays in its folder, and there `manyminds train ARM.yaml --resume auto` goes on with an arm; "
-    "`manyminds demo` starts anew"
+    "what was written stays in its folder: `manyminds warmup`, then `manyminds train`, with a .yaml file that is there "
+    "and `--resume auto` go on with it, and `manyminds demo` starts anew"
 )
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Start from a shipped model; fewer updates.")] = False,

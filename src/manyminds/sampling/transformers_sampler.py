@@ -7,6 +7,7 @@ numbers, so that it comes out the same whatever else is drawn beside it.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,10 +63,11 @@ class TransformersSampler:
     def sample(self, asks: Sequence[Ask], draw: str) -> tuple[Rollout, ...]:
         """All answers, in the order of the asks. Raises UserError for decoding that this sampler cannot do."""
         rollouts: list[Rollout] = []
+        before: Counter[tuple[str, str]] = Counter()
         for decoding, chunk in self._chunks(asks):
             if decoding.mixture or decoding.environment:
                 raise UserError("the transformers sampler draws from one model in one turn: no mixture, no environment")
-            rollouts += self._sample_chunk(chunk, decoding, draw)
+            rollouts += self._sample_chunk(chunk, decoding, draw, before)
         return tuple(rollouts)
 
     def _chunks(self, asks: Sequence[Ask]) -> Iterator[tuple[Decoding, list[Ask]]]:
@@ -80,8 +82,15 @@ class TransformersSampler:
         if chunk:
             yield chunk[0].decoding or self.decoding, chunk
 
-    def _sample_chunk(self, asks: list[Ask], decoding: Decoding, draw: str) -> list[Rollout]:
-        rows = [(ask, answer) for ask in asks for answer in range(ask.n)]
+    def _sample_chunk(
+        self, asks: list[Ask], decoding: Decoding, draw: str, before: Counter[tuple[str, str]]
+    ) -> list[Rollout]:
+        """`before` counts the answers to each prompt, so that a prompt asked twice is answered anew."""
+        rows: list[tuple[Ask, int]] = []
+        for ask in asks:
+            first = before[ask.prompt.group_id]
+            rows += [(ask, first + g) for g in range(ask.n)]
+            before[ask.prompt.group_id] += ask.n
         noise = None
         if decoding.temperature > 0:
             streams = [uniforms(draw, ask.prompt.group_id, g, decoding.max_tokens) for ask, g in rows]

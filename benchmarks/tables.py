@@ -1,0 +1,93 @@
+"""What do the ablation's results look like as tables? Prints the Markdown that README.md shows.
+
+    python benchmarks/tables.py [--level demo]
+
+Reads benchmarks/results/ablation.json. A test holds README.md to what this prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "ablation.json"
+COLUMNS = {
+    "plain": "plain",
+    "mean": "mean",
+    "worst": "weakest",
+    "best": "best",
+    "vote": "vote",
+    "oracle": "oracle",
+    "all_wrong": "all-wrong groups",
+    "pass_at_8": "pass@8",
+    "pooled_pass_at_24": "pooled pass@24",
+}
+ARMS = {
+    "mef": "before RL (warm-up)",
+    "grpo_all_experts": "GRPO, all experts",
+    "meml_tuned": "**MEML-GRPO, tuned**",
+    "meml_published": "**MEML-GRPO, published**",
+    "hsft": "tuned, buffer only",
+    "iml": "tuned, mutual learning only",
+    "grpo_plain": "control: GRPO on the plain prompt",
+    "grpo_best_expert": "control: GRPO on the best prompt",
+    "one_prompt_x24": "control: best prompt, 24 answers",
+    "rft_plain": "control: RFT on the plain prompt",
+    "mef_longer": "control: longer warm-up",
+    "single_sft_grpo": "control: one expert all the way",
+}
+
+
+def percent(one: Mapping[str, float]) -> str:
+    """A share as "81.5 ± 3.4": mean and standard deviation over seeds, in percent."""
+    spread = "" if one.get("sd") is None else f" ± {100 * one['sd']:.1f}"
+    return f"{100 * one['mean']:.1f}{spread}"
+
+
+def arms_table(level: Mapping[str, Any]) -> str:
+    """Every arm's test accuracy by outcome."""
+    lines = [f"| % | seeds | {' | '.join(COLUMNS.values())} |", "|---|---|" + "---|" * len(COLUMNS)]
+    for arm, title in ARMS.items():
+        if arm in level["arms"]:
+            found = level["arms"][arm]
+            cells = [percent(found["metrics"][name]) for name in COLUMNS]
+            lines.append(f"| {title} | {len(found['seeds'])} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def difference(one: Mapping[str, Any]) -> str:
+    """A paired difference in points with its 95 % interval over seeds."""
+    if one["difference"] is None:
+        return "not measured"
+    interval = "" if one["low"] is None else f" [{one['low']:+.1f}, {one['high']:+.1f}]"
+    return f"{one['difference']:+.1f}{interval}"
+
+
+def differences_table(found: Mapping[str, Any], rows: Sequence[str] = ("primary", "secondary", "controls")) -> str:
+    """The named differences: the primary one, the secondary ones and the controls, with Holm's p."""
+    lines = ["| outcome | difference, points [95 % over seeds] | seeds | p | p (Holm) |", "|---|---|---|---|---|"]
+    for one in [o for row in rows for o in ([found[row]] if row == "primary" else found[row])]:
+        first = row_title(one, one is found["primary"])
+        numbers = ["–" if one.get(key) is None else f"{one[key]:.3f}" for key in ("p", "p_holm")]
+        lines.append(f"| {first} | {difference(one)} | {one['seeds']} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def row_title(one: Mapping[str, Any], primary: bool) -> str:
+    """What the row compares."""
+    arms = f"{one['arm']} − {one['against']}"
+    return f"**{one['outcome']}: {arms} (primary)**" if primary else f"{one['outcome']}: {arms}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--level", default="demo")
+    level = json.loads(RESULTS.read_text(encoding="utf-8"))["levels"][parser.parse_args().level]
+    print(arms_table(level), differences_table(level), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
