@@ -24,7 +24,7 @@ from manyminds.records import Ask, Example, Group, Progress, Rollout, Scored, Up
 from manyminds.sampling.sampler import Sampler
 from manyminds.step import by_question, learn, training_step
 from toy import EXPERTS, QUESTIONS, Toy, ToyPolicy, ToySampler, exact, judged, parity, stream
-from toy_methods import Again, SomeRight, SomeWrong
+from toy_methods import Again, Entropy, SomeRight, SomeWrong
 
 
 class Watched(ToySampler):
@@ -248,6 +248,16 @@ def test_rows_without_credit_are_not_trained_on() -> None:
     metrics = learn(Update(rows), Composed(GRPO(experts=EXPERTS)).terms(Progress(1, 0.0)), policy)
     assert metrics["trained_rows"] == metrics["trained_tokens"] == metrics["grad_norm"] == 0
     assert torch.equal(weights(policy), before)
+
+
+def test_rows_without_credit_are_trained_on_where_another_term_reads_them() -> None:
+    """Such as one that keeps the entropy up: it has nothing to do with credit."""
+    policy = ToyPolicy(Toy())
+    rows = (Example("sampled", (11, 1, 2), (3, 10), advantage=0.0),)
+    metrics = learn(Update(rows), Composed(GRPO(parts=(Entropy(),))).terms(Progress(1, 0.0)), policy)
+    assert metrics["trained_rows"] == 1
+    assert metrics["grad_norm"] > 0
+    assert {"loss/policy", "loss/entropy"} <= set(metrics)
 
 
 def test_answers_are_grouped_by_question_and_expert_not_by_place() -> None:

@@ -3,8 +3,9 @@
     import manyminds
 
     recipe = manyminds.load_recipe("recipes/demo.yaml")
+    manyminds.warmup(recipe)
     result = manyminds.train(recipe)
-    print(result.table())
+    print(result.metrics["mean"])
 
 Importing the package costs nothing: what needs torch is imported when it is first asked for.
 """
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
     from manyminds.config import load_recipe as load_recipe
     from manyminds.evaluate import evaluate as evaluate
     from manyminds.run import train as train
+    from manyminds.warmup import warmup as warmup
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "evaluate", "load_recipe", "train"]
+__all__ = ["__version__", "compare", "evaluate", "load_recipe", "train", "warmup"]
 
 _HOMES = {
     "compare": "manyminds.compare",
     "evaluate": "manyminds.evaluate",
     "load_recipe": "manyminds.config",
     "train": "manyminds.run",
+    "warmup": "manyminds.warmup",
 }
 
 

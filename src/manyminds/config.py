@@ -44,7 +44,8 @@ class Schedule(Section):
     """The learning rate over training steps.
 
     `cosine` falls to `floor` * lr at the last step; `warmup_stable_decay` stays level until the run says so, then falls
-    to `floor` * lr in `decay_steps`; `constant` stays level. All rise in `warmup_steps`, from 0 (warmup_stable_decay: from its floor).
+    to `floor` * lr in `decay_steps`; `constant` stays level. All rise in `warmup_steps`, from 0
+    (warmup_stable_decay: from `floor` * lr).
     """
 
     name: Literal["cosine", "warmup_stable_decay", "constant"] = "cosine"

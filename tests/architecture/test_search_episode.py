@@ -85,6 +85,7 @@ def test_observations_have_no_weight_and_no_gradient() -> None:
     logprobs = torch.full(batch.targets.shape, -1.0, dtype=torch.float64, requires_grad=True)
     total(terms, evaluate(terms, Outputs(logprobs), batch)).backward()
     assert logprobs.grad is not None
+    assert [e.mask for e in update.examples] == [s.rollout.mask for g in groups for a in g.answers for s in a.scored]
     for i, example in enumerate(update.examples):
         chosen = torch.tensor(example.mask or (1,) * len(example.ids), dtype=torch.bool)
         gradient = logprobs.grad[i, : len(example.ids)]

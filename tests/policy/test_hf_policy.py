@@ -245,7 +245,9 @@ def test_warm_up_stable_decay_falls_when_it_is_told() -> None:
     policy = policy_of(lr=1.0, schedule=Schedule(name="warmup_stable_decay", warmup_steps=2, decay_steps=4, floor=0.2))
     assert rates(policy, 7) == pytest.approx([0.2, 0.6, 1, 1, 1, 1, 1])
     policy.decay()
-    assert rates(policy, 7) == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])
+    falling = [0.2 + 0.8 * (1 + cos(pi * t / 4)) / 2 for t in range(5)]
+    assert falling[2] == pytest.approx(0.6)
+    assert rates(policy, 7) == pytest.approx([*falling, 0.2, 0.2])
 
 
 def test_constant() -> None:

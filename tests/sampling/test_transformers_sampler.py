@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
 from manyminds.batch import Row, collate
@@ -78,6 +79,20 @@ def test_so_does_when_finished_rows_leave(
     assert len({len(r.ids) for r in drawn}) > 2
     monkeypatch.setattr(transformers_sampler, "COMPACT_BELOW", below)
     assert ids_of(tiny.sampler(model).sample(tiny.asks(), "0/1")) == ids_of(drawn)
+
+
+def test_padding_shifts_no_position() -> None:
+    """In a model with absolute positions a prompt beside a longer one still begins at position 0."""
+    settings = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64, "vocab_size": len(tiny.tokenizer())}
+    gpt2 = GPT2LMHeadModel(GPT2Config(**settings, bos_token_id=1, eos_token_id=EOS)).eval()
+    with torch.no_grad():
+        gpt2.transformer.wpe.weight *= 50
+    among = tiny.sampler(gpt2).sample(tiny.asks(), "0/1")
+    for i, ask in enumerate(tiny.asks()):
+        alone = tiny.sampler(gpt2).sample([ask], "0/1")
+        for one, other in zip(alone, among[3 * i : 3 * i + 3], strict=True):
+            assert one.ids == other.ids
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
 
 
 def test_draws_differ_by_step_expert_and_answer(model: Any, drawn: tuple[Rollout, ...]) -> None:
