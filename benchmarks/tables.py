@@ -31,6 +31,8 @@ ARMS = {
     "meml_tuned": "**MEML-GRPO, tuned**",
     "meml_published": "**MEML-GRPO, published**",
     "hsft": "tuned, buffer only",
+    "hsft_x4": "tuned, buffer only, λ₂ = 2, B = 32",
+    "hsft_truth": "tuned, buffer only, ground-truth solutions",
     "iml": "tuned, mutual learning only",
     "grpo_plain": "control: GRPO on the plain prompt",
     "grpo_best_expert": "control: GRPO on the best prompt",
