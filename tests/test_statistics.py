@@ -9,7 +9,7 @@ from manyminds.errors import UserError
 from manyminds.statistics import holm, mean_sd, paired
 
 
-def test_the_prototype_s_five_seeds() -> None:
+def test_five_seeds_by_hand() -> None:
     found = paired([13.7, 13.9, 6.1, 24.9, 29.4])
     assert found["difference"] == pytest.approx(17.6)
     # variance 353.68 / 4, sd 9.40319, error 4.20524, t(0.975, 4) 2.776445
