@@ -73,9 +73,16 @@ def differences_table(found: Mapping[str, Any], rows: Sequence[str] = ("primary"
     lines = ["| outcome | difference, points [95 % over seeds] | seeds | p | p (Holm) |", "|---|---|---|---|---|"]
     for one in [o for row in rows for o in ([found[row]] if row == "primary" else found[row])]:
         first = row_title(one, one is found["primary"])
-        numbers = ["–" if one.get(key) is None else f"{one[key]:.3f}" for key in ("p", "p_holm")]
+        numbers = [probability(one.get(key)) for key in ("p", "p_holm")]
         lines.append(f"| {first} | {difference(one)} | {one['seeds']} | {' | '.join(numbers)} |")
     return "\n".join(lines)
+
+
+def probability(p: float | None) -> str:
+    """Three digits; what would read as 0 is "< 0.001"."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def row_title(one: Mapping[str, Any], primary: bool) -> str:

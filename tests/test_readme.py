@@ -44,3 +44,7 @@ def test_a_difference_by_hand(tables: ModuleType) -> None:
         {"primary": {**found, "difference": 12.34, "low": None, "high": None}}, ["primary"]
     )
     assert table.splitlines()[2] == "| **mean: a − b (primary)** | +12.3 | 5 | 0.012 | – |"
+
+
+def test_a_probability_by_hand(tables: ModuleType) -> None:
+    assert [tables.probability(p) for p in (None, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]

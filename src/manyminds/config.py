@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -63,7 +63,7 @@ class OptimizerConfig(Section):
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-6, gt=0)
     matrix_lr: float = Field(8e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     schedule: Schedule = Schedule()
@@ -86,6 +86,12 @@ class WarmUp(Section):
     evaluate_every: int = Field(50, ge=1)
     only_correct: bool = True
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-5)
+
+    @model_validator(mode="after")
+    def _can_fall(self) -> WarmUp:
+        if self.decay_at is not None and self.optimizer.schedule.name != "warmup_stable_decay":
+            raise ValueError("decay_at needs another schedule; set optimizer.schedule.name to warmup_stable_decay")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -161,9 +167,7 @@ class Recipe(Section):
         if PLAIN in names:
             raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert")
         if experts is not None and not experts:
-            raise ValueError(
-                "there is no expert; give at least one with a name, or leave `experts` out for the task's own"
-            )
+            raise ValueError("there is no expert; give at least one, or leave `experts` out for the task's own")
         return experts
 
     @property
@@ -185,6 +189,8 @@ class Recipe(Section):
         asked = {"method.experts": self.method.experts, "warmup.experts": self.warmup.experts if self.warmup else ()}
         for key, wanted in asked.items():
             for name in wanted:
+                if wanted.count(name) > 1:
+                    raise UserError(f"{key}: '{name}' is named twice; name each expert once")
                 if name not in (*names, PLAIN):
                     raise UserError(f"{key}: there is no expert '{name}'; known are {', '.join([*names, PLAIN])}")
         method = self.method.settled(tuple(names), self.sampling.max_tokens)

@@ -32,7 +32,7 @@ def evaluate(
     experts = [expert.name for expert in loaded.experts]
     greedy = ask(loaded, questions, loaded.prompts, 1, temperature=0.0, draw="greedy")
     answers = [record(loaded, question, row) for question, row in zip(questions, greedy, strict=True)]
-    values = greedy_values(loaded, questions, answers, experts)
+    values = greedy_values(loaded, answers, experts)
     chosen = best or max(experts, key=lambda name: float(values[f"experts/{name}"].mean()))
     values["best"] = values[f"experts/{chosen}"]
     metrics = intervals(values, [f"experts/{name}" for name in experts])
@@ -88,14 +88,17 @@ def record(loaded: Loaded, question: Question, row: Mapping[str, tuple[Scored, .
 
 
 def greedy_values(
-    loaded: Loaded, questions: Sequence[Question], answers: Sequence[Mapping[str, Any]], experts: Sequence[str]
+    loaded: Loaded, answers: Sequence[Mapping[str, Any]], experts: Sequence[str]
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Per question: right or wrong under each prompt; their mean, vote (ties shared) and oracle over experts."""
+    """Per question: right or wrong under each prompt; their mean, vote (ties shared) and oracle over experts.
+
+    The vote is right where the answer that won it was judged right, whatever way the gold answer is written.
+    """
     right = {name: np.array([float(a["greedy"][name]["correct"]) for a in answers]) for name in loaded.prompts}
     columns = np.stack([right[name] for name in experts])
+    read = [[loaded.task.extract(a["greedy"][name]["text"]) for name in experts] for a in answers]
     vote = [
-        majority([loaded.task.extract(a["greedy"][name]["text"]) for name in experts]).get(question.answer, 0.0)
-        for question, a in zip(questions, answers, strict=True)
+        voted(its, [a["greedy"][name]["correct"] for name in experts]) for its, a in zip(read, answers, strict=True)
     ]
     return {
         "plain": right[PLAIN],
@@ -104,6 +107,12 @@ def greedy_values(
         "oracle": columns.max(0),
         **{f"experts/{name}": right[name] for name in experts},
     }
+
+
+def voted(read: Sequence[str | None], correct: Sequence[bool]) -> float:
+    """The share of the vote's winners among the answers `read` that were judged right."""
+    right = {answer for answer, its in zip(read, correct, strict=True) if its}
+    return sum(share for answer, share in majority(read).items() if answer in right)
 
 
 def sampled_metrics(

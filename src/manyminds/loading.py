@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyminds.config import ExpertConfig, Recipe
+from manyminds.config import ExpertConfig, Recipe, load_recipe
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer
-from manyminds.records import PLAIN, Decoding, Expert, Question
+from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
 from manyminds.sampling.transformers_sampler import TransformersSampler
 from manyminds.tasks import Task, load_task
@@ -52,9 +52,9 @@ def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
     return task, experts, recipe.resolved(experts)
 
 
-def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with everything it left open filled in, as a run folder keeps it. Raises UserError."""
-    return load_questions(recipe)[2]
+def resolve(recipe: Recipe | str | Path) -> Recipe:
+    """The recipe (or the one in this file) with all it left open filled in, as a run folder keeps it. UserError."""
+    return load_questions(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))[2]
 
 
 def load(recipe: Recipe, model: str | Path) -> Loaded:
@@ -64,7 +64,7 @@ def load(recipe: Recipe, model: str | Path) -> Loaded:
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
     decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
     rows = recipe.sampling.rows_at_once
-    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=(tokenizer.eos_token_id,), rows_at_once=rows)
+    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=stop_ids(causal, tokenizer), rows_at_once=rows)
     judge = Judge(task.rewards, task.extract)
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
 
@@ -84,6 +84,16 @@ def render(
     }
     check_needs(recipe, questions["train"])
     return questions, tuple(renderer.notes)
+
+
+def stop_ids(model: Any, tokenizer: Any) -> Ids:
+    """Where answers end: the tokenizer's end of sequence, and what the model's own generation settings name besides.
+
+    A base model with a chat template closes its turn with another token than the end of a document.
+    """
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    more = [named] if isinstance(named, int) else named or []
+    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, more)]))
 
 
 def context_of(config: Any, tokenizer: Any) -> int:

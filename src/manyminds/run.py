@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
@@ -24,8 +26,8 @@ from manyminds.step import training_step
 from manyminds.warmup import restore, save
 
 
-def train(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Result:
-    """Train with the recipe's method and evaluate; everything is written to `recipe.folder`.
+def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = silent) -> Result:
+    """Train with the recipe's method (a recipe, or its file) and evaluate; all is written to the recipe's `folder`.
 
     Starts from the finished warm-up of the recipe if it has a `warmup` section, else from `recipe.model`. With
     `resume` it goes on from the newest valid checkpoint, to the same numbers. Raises UserError for a user's mistake.
@@ -48,7 +50,8 @@ def train(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Res
 
 
 def starting_model(recipe: Recipe) -> str | Path:
-    """Where training starts. Raises UserError if the recipe's warm-up has not been run to its end."""
+    """Where training starts. Raises UserError if the recipe's warm-up has not been run to its end, or on another task:
+    its questions could be among those that this run is tested on."""
     if recipe.warmup is None:
         return recipe.model
     folder = recipe.warmup_folder
@@ -57,6 +60,13 @@ def starting_model(recipe: Recipe) -> str | Path:
         raise UserError(
             f"{folder}: there is no finished warm-up; run `manyminds warmup` with this recipe first, or leave its "
             "`warmup` section out"
+        )
+    made = folder / "recipe.yaml"
+    before = yaml.safe_load(made.read_text(encoding="utf-8")).get("task") if made.exists() else None
+    if before is not None and before != dump(recipe)["task"]:
+        raise UserError(
+            f"{folder}: the warm-up was run with another `task`, so it may have learnt what this run is tested on; "
+            "restore the task, or choose another `name` and run its warm-up"
         )
     return found / "model"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from manyminds import checkpoint
@@ -61,14 +62,16 @@ class Traces:
         return Example("trace", prompt, ids, media=question.media, group_id=(question.id, expert))
 
 
-def warmup(recipe: Recipe, *, resume: bool = False, watch: Watch = silent) -> Result:
-    """Train `recipe.model` on the experts' traces and evaluate it; the result is in `recipe.warmup_folder`.
+def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = silent) -> Result:
+    """Train the model of `recipe` (or of the recipe in that file) on the experts' traces and evaluate it.
 
+    The result is in the recipe's `warmup_folder`.
     Raises UserError if the recipe has no `warmup` section, an expert has no trace, or the folder holds another run.
     """
-    if recipe.warmup is None:
+    recipe = resolve(recipe)
+    config = recipe.warmup
+    if config is None:
         raise UserError("warmup: the recipe has no such section; add one, or train without it")
-    config, recipe = recipe.warmup, resolve(recipe)
     folder = RunFolder(recipe.warmup_folder)
     saved, skipped = folder.find(recipe, resume=resume)
     loaded = load(recipe, saved.model if saved else recipe.model)

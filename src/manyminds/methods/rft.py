@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from manyminds.errors import UserError
 from manyminds.methods.grpo import AVERAGES, GRPO
+from manyminds.methods.method import Method
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
 from manyminds.records import PLAIN, Example, Group, Ids, Lesson, Progress, Rollout, Scores, Update
@@ -33,6 +35,12 @@ class RFT(GRPO):
     name: Literal["rft"] = "rft"
     student: str = PLAIN
     most: int = Field(0, ge=0)
+
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
+        known = (*experts, PLAIN)
+        if self.student not in known:
+            raise UserError(f"method.student: there is no expert '{self.student}'; known are {', '.join(known)}")
+        return super().settled(experts, max_tokens)
 
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress

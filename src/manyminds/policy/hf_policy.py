@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,9 +113,17 @@ class HFPolicy:
         torch.autograd.backward(loss)
 
     def update(self, lr_scale: float) -> dict[str, float]:
-        """Clip the gradient to norm `clip_norm`, take one optimiser step, and forget the gradient."""
+        """Clip the gradient to norm `clip_norm`, take one optimiser step, and forget the gradient.
+
+        Raises UserError, before the weights change, for a gradient that is not finite.
+        """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm))
+        if not math.isfinite(norm):
+            raise UserError(
+                f"the gradient's norm is {norm}, so no update was made; lower `optimizer.lr`, or look for an extreme "
+                "reward, and go on from the last checkpoint"
+            )
         lr = float(self.optimizers[0].param_groups[0]["lr"])
         if any(p.grad is not None for p in parameters):
             for optimizer in self.optimizers:
