@@ -124,6 +124,8 @@ def sampled_metrics(
 ) -> dict[str, dict[str, float]]:
     """pass@G (mean over experts), pass@(E G) of the pooled answers, and the shares of groups of G without a signal.
 
+    The pool is all experts' answers together, drawn from without regard to who gave them.
+
     All unbiased from `samples` answers per expert (Chen et al. 2021, eq. 1): a group of G is all wrong with probability
     1 - pass@G, all right with probability 1 - (pass@G of the wrong answers), and all experts' groups are all wrong
     together with the product of their probabilities.

@@ -114,8 +114,9 @@ def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
 
 
 def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
-    """Model (float32 on CPU, bfloat16 on a GPU, in evaluation mode) and tokenizer; "tiny" makes the embedded one.
+    """Model (in evaluation mode) and tokenizer; "tiny" makes the embedded one.
 
+    Weights are float32 on every device: bfloat16 would round away updates at the learning rates of this work.
     Raises UserError if a folder is not there or is not a Hugging Face model.
     """
     import torch
@@ -124,9 +125,8 @@ def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()  # the run has its own; this one would break into it at every save
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with _place(model, seed) as place:
-        causal: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
+        causal: Any = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
         return causal.to(device).eval(), AutoTokenizer.from_pretrained(place)
 
 

@@ -140,8 +140,12 @@ class Scored:
 
     @property
     def right(self) -> bool:
-        """Whether the answer counts as correct: a reward above one half."""
-        return self.reward > 0.5
+        """Whether the answer is correct: the verifier, which is the first part, gave it more than one half.
+
+        Other rewards and shaping do not make a wrong answer right. Without parts the reward itself decides.
+        """
+        verdict = next(iter(self.parts.values()), None)
+        return (self.reward if verdict is None else verdict) > 0.5
 
 
 @dataclass(frozen=True, slots=True)

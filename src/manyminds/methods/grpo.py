@@ -52,6 +52,10 @@ class GRPO(Method):
     average: Literal["over_sequences", "over_tokens", "mean_of_sums"] = "over_sequences"
     epochs: int = Field(1, ge=1)
 
+    @classmethod
+    def least_answers(cls) -> int:
+        return 2
+
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         return tuple(Ask(Prompt(question, expert), self.answers_per_prompt) for expert in self.experts)
 

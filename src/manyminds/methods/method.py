@@ -51,8 +51,18 @@ class Method(BaseModel):
         """How many experts the method needs to mean anything."""
         return 1
 
+    @classmethod
+    def least_answers(cls) -> int:
+        """How many answers a group needs to carry a signal."""
+        return 1
+
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
+        if self.answers_per_prompt < self.least_answers():
+            raise UserError(
+                f"method.answers_per_prompt: {self.name} compares answers with one another and needs "
+                f"{self.least_answers()} or more, not {self.answers_per_prompt}"
+            )
         asked = self.experts or experts
         if len(asked) < self.least_experts():
             raise UserError(

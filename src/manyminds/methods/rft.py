@@ -36,6 +36,10 @@ class RFT(GRPO):
     student: str = PLAIN
     most: int = Field(0, ge=0)
 
+    @classmethod
+    def least_answers(cls) -> int:
+        return 1
+
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         known = (*experts, PLAIN)
         if self.student not in known:
