@@ -15,6 +15,9 @@ from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
 from manyminds.errors import UserError
 
+NO_MATTER = {"output", "checkpoint", "arm"}
+"""What a resumed run may name anew: where it is written, and how often it is saved."""
+
 
 class RunFolder:
     """Writes a run as it goes. Files of steps that a resumed run will take again are cut back to its checkpoint."""
@@ -50,7 +53,7 @@ class RunFolder:
             self._cut_back(step)
 
     def _same_recipe(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        changed = sorted(key for key in {*before, *now} - {"output", "checkpoint"} if before.get(key) != now.get(key))
+        changed = sorted(key for key in {*before, *now} - NO_MATTER if before.get(key) != now.get(key))
         if changed:
             raise UserError(
                 f"{self.path}: its checkpoint was made with another `{changed[0]}`; resume with the recipe.yaml in "

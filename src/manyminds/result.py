@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,15 @@ class Result:
             {"name": recipe.name, "arm": arm, "seed": recipe.seed, "step": step, **costs, "metrics": test["metrics"]}
         )
         return cls(folder.path, arm, step, test["metrics"], costs)
+
+    @classmethod
+    def read(cls, folder: Path) -> Result | None:
+        """The result of a run that is complete; None for one that is not."""
+        if not (folder / "result.json").exists():
+            return None
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        costs = {name: found[name] for name in ("sampled_tokens", "trained_tokens", "seconds")}
+        return cls(folder, found["arm"], found["step"], found["metrics"], costs)
 
     def table(self) -> Any:
         """The final accuracies as a rich table."""

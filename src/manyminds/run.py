@@ -36,6 +36,8 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
     start = starting_model(recipe)
     folder = RunFolder(recipe.folder)
     saved, skipped = folder.find(recipe, resume=resume)
+    if saved and (complete := Result.read(folder.path)):
+        return complete
     loaded = load(recipe, saved.model if saved else start)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, recipe.steps, {"text": sentence})

@@ -74,6 +74,8 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
         raise UserError("warmup: the recipe has no such section; add one, or train without it")
     folder = RunFolder(recipe.warmup_folder)
     saved, skipped = folder.find(recipe, resume=resume)
+    if saved and (complete := Result.read(folder.path)):
+        return complete
     loaded = load(recipe, saved.model if saved else recipe.model)
     policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps)
     stage = _Stage(loaded, config, policy, folder, watch)

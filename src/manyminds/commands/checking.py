@@ -168,6 +168,22 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
     text.print()
     plain(text, f"Nothing was written. The run would go to {folder}.")
+    if problem := refusal(seen.recipe, stage):
+        plain(text, f"As things stand it would be refused: {problem}.")
+
+
+def refusal(recipe: Recipe, stage: Stage) -> str:
+    """Why the run could not begin now, for what is or is not on disk; empty if it could."""
+    from manyminds.folder import RunFolder
+    from manyminds.run import starting_model
+
+    try:
+        if stage == "train":
+            starting_model(recipe)
+        RunFolder(recipe.warmup_folder if stage == "warmup" else recipe.folder).find(recipe, resume=False)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def described(seen: Preview) -> dict[str, Any]:

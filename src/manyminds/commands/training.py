@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from manyminds.commands.console import (
@@ -61,7 +62,8 @@ def warmup(
     text, place = consoles(as_json)
     with Bar("warm-up", place) as bar:
         result = run(loaded, resume=resume is not None, watch=bar)
-    report(result, text, as_json, f"Next: `manyminds train {recipe}`.")
+    again = shlex.join([str(recipe), *(overrides or ())])
+    report(result, text, as_json, f"Next: `manyminds train {again}`.")
 
 
 @told(CONTINUE)
