@@ -42,6 +42,12 @@ def test_an_expert_named_twice_is_refused() -> None:
         resolve(recipe(method={"name": "meml_grpo", "experts": ["concise", "concise"]}))
 
 
+@pytest.mark.parametrize("changes", [{"name": "../x"}, {"name": ".."}, {"arm": "a/b"}, {"arm": "warmup"}])
+def test_a_name_that_would_leave_the_runs_folder_is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="cannot name a run's folder; give a plain name"):
+        recipe(**changes)
+
+
 def test_betas_that_the_optimiser_would_refuse_are_refused_with_the_recipe() -> None:
     with pytest.raises(UserError, match=r"optimizer.betas.0: .* less than 1, not 1.9"):
         recipe(optimizer={"betas": [1.9, 0.95]})

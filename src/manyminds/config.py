@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from manyminds.errors import UserError
 from manyminds.methods.method import Method
@@ -156,6 +165,13 @@ class Recipe(Section):
         if isinstance(made, Method):
             Composed(made)  # refuses parts that contradict each other
         return made
+
+    @field_validator("name", "arm")
+    @classmethod
+    def _one_folder(cls, value: str, info: ValidationInfo) -> str:
+        if value in (".", "..") or Path(value).name != value or (info.field_name, value) == ("arm", "warmup"):
+            raise ValueError(f"'{value}' cannot name a run's folder; give a plain name, not a path and not 'warmup'")
+        return value
 
     @field_validator("experts")
     @classmethod
