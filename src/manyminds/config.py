@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from manyminds.errors import UserError
 from manyminds.methods.method import Method
@@ -168,8 +159,8 @@ class Recipe(Section):
 
     @field_validator("name", "arm")
     @classmethod
-    def _one_folder(cls, value: str, info: ValidationInfo) -> str:
-        if value in (".", "..") or Path(value).name != value or (info.field_name, value) == ("arm", "warmup"):
+    def _one_folder(cls, value: str) -> str:
+        if value in (".", "..", "warmup") or Path(value).name != value:
             raise ValueError(f"'{value}' cannot name a run's folder; give a plain name, not a path and not 'warmup'")
         return value
 
