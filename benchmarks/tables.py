@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
@@ -60,6 +61,20 @@ def arms_table(level: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+PARTS = ("grpo_all_experts", "hsft", "iml", "meml_tuned", "hsft_truth", "hsft_x4", "single_sft_grpo")
+
+
+def parts_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Mean and best prompt of the method's parts, on the demo level's seeds that all of them have."""
+    found = {(c["arm"], c["seed"]): c["metrics"] for c in cells if c["level"] == "demo" and c["arm"] in PARTS}
+    seeds = sorted(s for s in {seed for _, seed in found} if all((arm, s) in found for arm in PARTS))
+    lines = [f"| %, seeds {', '.join(map(str, seeds))} | mean | best |", "|---|---|---|"]
+    for arm in PARTS:
+        means = [100 * fmean(found[arm, s][name]["value"] for s in seeds) for name in ("mean", "best")]
+        lines.append(f"| {ARMS[arm]} | {means[0]:.1f} | {means[1]:.1f} |")
+    return "\n".join(lines)
+
+
 def difference(one: Mapping[str, Any]) -> str:
     """A paired difference in points with its 95 % interval over seeds."""
     if one["difference"] is None:
@@ -94,8 +109,9 @@ def row_title(one: Mapping[str, Any], primary: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="demo")
-    level = json.loads(RESULTS.read_text(encoding="utf-8"))["levels"][parser.parse_args().level]
-    print(arms_table(level), differences_table(level), sep="\n\n")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    level = results["levels"][parser.parse_args().level]
+    print(arms_table(level), differences_table(level), parts_table(results["cells"]), sep="\n\n")
 
 
 if __name__ == "__main__":

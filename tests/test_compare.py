@@ -197,7 +197,8 @@ def test_main_arms_come_first_seed_by_seed_and_a_warm_up_before_what_starts_from
         ("weak", "mef", 1),
         ("weak", "grpo", 1),
     ]
-    assert [parse(cell.data).warmup.decay_at for cell in cells] == [0.2] * 5 + [0.1] * 2  # type: ignore[union-attr]
+    warmups = [parse(dict(cell.data)).warmup for cell in cells]
+    assert [config and config.decay_at for config in warmups] == [0.2] * 5 + [0.1] * 2
     assert cells[0].folder.name == "warmup"
     assert cells[0].recipe({}).warmup_folder == cells[1].recipe({}).warmup_folder == cells[0].folder
     assert cells[1].recipe({}).task["seed"] == 2

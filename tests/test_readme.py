@@ -24,9 +24,11 @@ def tables() -> ModuleType:
 
 def test_readme_shows_the_committed_tables(tables: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    level = json.loads(tables.RESULTS.read_text(encoding="utf-8"))["levels"]["demo"]
+    results = json.loads(tables.RESULTS.read_text(encoding="utf-8"))
+    level = results["levels"]["demo"]
     assert tables.arms_table(level) in readme
     assert tables.differences_table(level) in readme
+    assert tables.parts_table(results["cells"]) in readme
 
 
 def test_a_table_row_by_hand(tables: ModuleType) -> None:

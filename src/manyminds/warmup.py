@@ -99,6 +99,7 @@ class _Stage:
         self.end = config.steps
 
     def run(self) -> None:
+        """Learn until the end, which moves nearer once the experts are good enough; evaluate and save on the way."""
         decay = self.config.optimizer.schedule.decay_steps
         while self.step < self.end:
             started = time.perf_counter()
