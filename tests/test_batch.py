@@ -28,7 +28,7 @@ def scaled(factor: float) -> object:
 
 
 TERMS = (
-    Term("sequences", "sampled", CrossEntropy(), average=over_sequences, follows_advantage=True),
+    Term("sequences", "sampled", CrossEntropy(), average=over_sequences, credit="nonzero"),
     Term("tokens", "sampled", scaled(2.0), 10.0, average=over_tokens),
     Term("solution", "solution", CrossEntropy(), 0.1, average=sum_of_tokens),
     Term("switched off", "solution", CrossEntropy(), 0.0, average=mean_of_sums),

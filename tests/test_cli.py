@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from manyminds.cli import app
+from manyminds.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / "recipes" / "demo.yaml")
@@ -286,6 +287,17 @@ def test_resume_goes_on_to_the_same_numbers(finished: Path, monkeypatch: pytest.
     numbers = [[json.loads(line) | {"step_time": 0} for line in text.splitlines()] for text in lines]
     assert [line["step"] for line in numbers[1]] == [1, 2]
     assert numbers[0] == numbers[1]
+
+
+def test_a_profiled_run_ends_with_where_the_time_went(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits("cpu", "float32", 1, gemm_flops_per_s=95e9, memory_bytes_per_s=35e9)
+    monkeypatch.setattr("manyminds.profiling.measure", lambda device, dtype: limits)
+    done = run("train", DEMO, *SMALL, f"output={finished / 'runs'}", "arm=timed", "profile=true")
+    assert done.exit_code == 0, done.output
+    assert "where the time went" in done.stdout
+    assert "% of limit" in done.stdout
+    assert "95 GFLOP/s in float32 (1 thread), 35 GB/s" in done.stderr
+    assert "profile/other_s" in (finished / "runs" / "demo" / "timed" / "metrics.jsonl").read_text()
 
 
 def test_resume_refuses_another_recipe(finished: Path) -> None:

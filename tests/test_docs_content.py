@@ -14,10 +14,13 @@ import pytest
 import yaml
 
 from manyminds import batch, objective, records
+from manyminds.clock import Clock
 from manyminds.config import parse
+from manyminds.limits import Limits, Shape
 from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
 from manyminds.metrics import of_groups, of_rollouts
+from manyminds.profiling import PARTS, Profiler
 from manyminds.records import PLAIN, Answers, Group, Progress, Prompt, Question, Rollout, Scored
 from manyminds.rewards import Judge, reward
 from manyminds.run import train
@@ -145,6 +148,15 @@ def emitted_by_toys() -> set[str]:
     return names
 
 
+def emitted_by_profiling() -> set[str]:
+    """Metrics of a step that was timed, all its parts told."""
+    parts = Clock()
+    parts.seconds |= dict.fromkeys(PARTS, 1.0)
+    parts.kept |= {"drawn": [()], "trained": [()]}
+    profiler = Profiler(Shape(1, 1, 1, 1, 1, 1, 1), Limits("cpu", "float32", 1, 1.0, 1.0))
+    return {*profiler.metrics(parts, {})}
+
+
 def emitted_by_runs(folder: Path) -> set[str]:
     """Metrics in the files of a warm-up and a training run."""
     recipe = parse(
@@ -180,7 +192,7 @@ def emitted_by_runs(folder: Path) -> set[str]:
 
 
 def test_the_glossary_lists_every_metric_and_no_other(tmp_path: Path) -> None:
-    emitted = emitted_by_toys() | emitted_by_runs(tmp_path)
+    emitted = emitted_by_toys() | emitted_by_profiling() | emitted_by_runs(tmp_path)
     patterns = glossary_metrics()
     assert {"mutual/pairs/one->two", "loss/hard", "loss/trace", "verified/answers", "pass_at_2"} <= emitted
     assert {name for name in emitted if not any(p.fullmatch(name) for p in patterns.values())} == set()

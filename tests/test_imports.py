@@ -23,6 +23,9 @@ MAY_IMPORT = {
     "errors.py": set(),
     "formulas/": {"torch", "numpy", "jaxtyping", "manyminds.formulas"},
     "batch.py": {"torch", "jaxtyping", "manyminds.records", "manyminds.objective"},
+    "clock.py": set(),
+    "limits.py": {"torch", "manyminds.errors"},
+    "profiling.py": {"manyminds.clock", "manyminds.limits", "manyminds.records"},
     "objective.py": {"torch", "jaxtyping", "manyminds.records", "manyminds.batch", "manyminds.formulas"},
     "methods/": {
         "torch",
@@ -40,6 +43,7 @@ MAY_IMPORT = {
     "step.py": {
         "torch",
         "manyminds.batch",
+        "manyminds.clock",
         "manyminds.errors",
         "manyminds.methods",
         "manyminds.metrics",

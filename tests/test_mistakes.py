@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import tiny
-from manyminds.config import OptimizerConfig, Recipe, parse
+from manyminds.config import Recipe, parse
 from manyminds.errors import UserError
 from manyminds.evaluate import voted
 from manyminds.loading import resolve, stop_ids
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.run import starting_model
+from manyminds.sections import OptimizerConfig
 from manyminds.shipped import quick_checkpoint
 
 RECIPE: dict[str, Any] = {

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manyminds.records import Ask, Decoding, Ids, Prompt, Question
 from manyminds.sampling.transformers_sampler import TransformersSampler
+from manyminds.sections import Engine
 from manyminds.tasks.arithmetic_model import create
 
 
@@ -48,7 +49,9 @@ def asks(n: int = 3, decoding: Decoding | None = None) -> list[Ask]:
     return [Ask(one, n, decoding) for one in PROMPTS]
 
 
-def sampler(its: Any, decoding: Decoding | None = None, **fields: Any) -> TransformersSampler:
+def sampler(its: Any, decoding: Decoding | None = None, **engine: Any) -> TransformersSampler:
     """Over this model; answers end at the tokenizer's end of sequence."""
     decoding = decoding or Decoding(max_tokens=12)
-    return TransformersSampler(its, tokenizer(), decoding, stop_ids=(tokenizer().eos_token_id,), **fields)
+    return TransformersSampler(
+        its, tokenizer(), decoding, stop_ids=(tokenizer().eos_token_id,), engine=Engine(**engine)
+    )

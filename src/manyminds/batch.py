@@ -48,7 +48,12 @@ class Batch:
     planes: Mapping[str, Float[Tensor, "B T"]] = field(default_factory=dict)
     teacher_tokens: Int[Tensor, "B M"] | None = None
     teacher_starts: Int[Tensor, " B"] | None = None
-    media: tuple[tuple[str, ...], ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def media(self) -> tuple[tuple[str, ...], ...]:
+        """The media of each row."""
+        return tuple(example.media for example in self.examples)
 
     def plane(self, name: str, default: Tensor) -> Tensor:
         """A named per-token value, or `default` where no example carries one."""
@@ -80,11 +85,9 @@ def weigh(examples: Sequence[Example], terms: Sequence[Term]) -> list[Row]:
 def alive(row: Row, terms: Sequence[Term]) -> bool:
     """Whether the row can have a gradient. Dropping dead rows *after* `weigh` leaves the gradient as it is."""
     advantage = row.example.advantage
-    credited = any(advantage) if isinstance(advantage, tuple) else advantage != 0
-    return any(
-        weight != 0 and (credited or not term.follows_advantage)
-        for weight, term in zip(row.weights, terms, strict=True)
-    )
+    each = advantage if isinstance(advantage, tuple) else (advantage,)
+    has = {"any": True, "nonzero": any(each), "positive": any(a > 0 for a in each)}
+    return any(weight != 0 and has[term.credit] for weight, term in zip(row.weights, terms, strict=True))
 
 
 def _right_padded(rows: Sequence[Sequence[int] | Floats], dtype: torch.dtype, fill: float = 0) -> Tensor:
@@ -122,5 +125,5 @@ def collate(rows: Sequence[Row], *, dtype: torch.dtype = torch.float32, device: 
         if taught
         else None,
         teacher_starts=torch.tensor([len(t) for t in teachers], device=device) if taught else None,
-        media=tuple(e.media for e in examples),
+        examples=tuple(examples),
     )

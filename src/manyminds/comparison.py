@@ -23,8 +23,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from manyminds.config import Recipe, Section, dump, parse
+from manyminds.config import Recipe, dump, parse
 from manyminds.errors import UserError
+from manyminds.sections import Section
 
 OUTCOMES = (
     *("mean", "worst", "best", "plain", "spread", "vote", "oracle"),
@@ -33,7 +34,7 @@ OUTCOMES = (
 STAGES = ("train", "warmup", "both")
 OWN = ("stage", "longer_than", "seeds", "arms")
 SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
-NO_MATTER = ("name", "output", "arm", "checkpoint")
+NO_MATTER = ("name", "output", "arm", "checkpoint", "profile")
 NOT_IN_WARMUP = ("method", "steps", "sampled_tokens", "optimizer")
 PROBE = {"best": "{best}", "warmup_steps": 1, "longer_steps": 1}
 Key = tuple[str, str, int]

@@ -15,8 +15,8 @@ from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
 from manyminds.errors import UserError
 
-NO_MATTER = {"output", "checkpoint", "arm"}
-"""What a resumed run may name anew: where it is written, and how often it is saved."""
+NO_MATTER = {"output", "checkpoint", "profile", "arm"}
+"""What a resumed run may name anew: where it is written, how often it is saved, and whether it is timed."""
 
 
 class RunFolder:
@@ -39,7 +39,8 @@ class RunFolder:
             )
         saved = checkpoint.load(found) if found else None
         if saved:
-            self._same_recipe(saved.state["recipe"], dump(recipe))
+            before = saved.state["recipe"]
+            self._same_recipe(before, dump(recipe.going_on(before)))
         return saved, skipped
 
     def begin(self, recipe: Recipe, step: int) -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyminds.config import ExpertConfig, Recipe, load_recipe
+from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer
+from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
 from manyminds.sampling.transformers_sampler import TransformersSampler
+from manyminds.sections import ExpertConfig
 from manyminds.tasks import Task, load_task
 
 
@@ -63,8 +65,10 @@ def load(recipe: Recipe, model: str | Path) -> Loaded:
     causal, tokenizer = load_model(model, recipe.seed)
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
     decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
-    rows = recipe.sampling.rows_at_once
-    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=stop_ids(causal, tokenizer), rows_at_once=rows)
+    engine = fitted(recipe.engine, causal, recipe.sampling.max_tokens)
+    recipe = recipe.model_copy(update={"engine": engine})
+    ends = stop_ids(causal, tokenizer)
+    sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
     judge = Judge(task.rewards, task.extract)
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
 

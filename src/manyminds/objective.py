@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -37,7 +38,8 @@ class Term:
     `per_token(outputs, batch)` gives "B T" without reduction; `average` turns lengths and row weights into one weight
     per row. `needs`: planes that must be computed before the first update ("old_logprobs", "reference_logprobs"), and
     what the policy gives in the same pass ("logits", "teacher_logits", "entropies", "values").
-    `follows_advantage`: the term is proportional to the advantage, so rows of advantage 0 cost no forward pass.
+    `credit`: the advantages at which the term has a gradient at all. Rows without one cost no forward pass: those of
+    advantage 0 if the term is proportional to it ("nonzero"), those not above 0 if to its positive part ("positive").
     """
 
     name: str
@@ -46,7 +48,7 @@ class Term:
     coefficient: float = 1.0
     average: RowWeights = over_sequences
     needs: frozenset[str] = frozenset()
-    follows_advantage: bool = False
+    credit: Literal["any", "nonzero", "positive"] = "any"
 
 
 def evaluate(terms: Sequence[Term], outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

@@ -6,12 +6,14 @@ import copy
 import math
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from manyminds import checkpoint
+from manyminds import checkpoint, clock
+from manyminds.clock import Clock
 from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
 from manyminds.evaluate import evaluate, on_test
@@ -20,6 +22,7 @@ from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
 from manyminds.policy.hf_policy import HFPolicy
+from manyminds.profiling import Profiler
 from manyminds.records import Progress
 from manyminds.result import Result, Watch, silent
 from manyminds.step import training_step
@@ -38,11 +41,12 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
     saved, skipped = folder.find(recipe, resume=resume)
     if saved and (complete := Result.read(folder.path)):
         return complete
+    recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else start)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, recipe.steps, {"text": sentence})
     run = Run(loaded, folder, watch)
-    folder.begin(recipe, saved.step if saved else -1)
+    folder.begin(loaded.recipe, saved.step if saved else -1)
     if saved:
         run.restore(saved)
     else:
@@ -86,6 +90,7 @@ class Run:
             steps=recipe.steps,
             temperature=recipe.sampling.temperature,
             reference=copy.deepcopy(loaded.model) if "reference" in self.method.needs else None,
+            engine=recipe.engine,
         )
         self.step = 0
         self.memory: Any = self.method.initial_memory()
@@ -94,25 +99,29 @@ class Run:
 
     def go(self) -> None:
         """Step until the budget is used; evaluate and save on the way."""
+        profiler = Profiler.of(self.loaded.model, self.recipe.engine.precision) if self.recipe.profile else None
         while self.share() < 1:
-            started = time.perf_counter()
+            started, parts = time.perf_counter(), Clock()
             progress = Progress(self.step + 1, self.share())
-            self.memory, metrics = training_step(
-                self.stream,
-                self.memory,
-                progress,
-                method=self.method,
-                policy=self.policy,
-                sampler=self.loaded.sampler,
-                judge=self.loaded.judge,
-                seed=str(self.recipe.seed),
-            )
+            with clock.running(parts) if profiler else nullcontext():
+                self.memory, metrics = training_step(
+                    self.stream,
+                    self.memory,
+                    progress,
+                    method=self.method,
+                    policy=self.policy,
+                    sampler=self.loaded.sampler,
+                    judge=self.loaded.judge,
+                    seed=str(self.recipe.seed),
+                )
             self.policy.tick()
             self.step += 1
             seconds = time.perf_counter() - started
             self._count(metrics.values, seconds)
             tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
             line = {"step": self.step, "kind": "train", **metrics.values, **self.loaded.judge.metrics, **tokens}
+            if profiler:
+                line |= profiler.metrics(parts, metrics.values)
             self.folder.log(line)
             self.watch("step", self.step, self.expected_steps(), line)
             last = self.share() >= 1
@@ -120,6 +129,8 @@ class Run:
                 self.validate()
             if self.step % self.recipe.checkpoint.every == 0 or last:
                 self.save()
+        if profiler:
+            self.watch("note", self.step, self.expected_steps(), {"text": profiler.note(self.loaded.sampler)})
 
     def share(self) -> float:
         """The share of the budget that is used: of the steps or of the tokens, whichever is further on."""

@@ -9,6 +9,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from manyminds import clock
 from manyminds.batch import alive, weigh
 from manyminds.methods.compose import Composed
 from manyminds.metrics import Metrics, of_groups
@@ -46,8 +47,10 @@ def training_step(
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        fresh = by_question(judge(sampler.sample(asks, draw + attempt * "/again")))
+        drawn = sampler.sample(asks, draw + attempt * "/again")
+        fresh = by_question(judge(drawn))
         metrics.sampled(fresh)
+        clock.keep("drawn", drawn)
         scores = {**scores, **policy.score(method.wants(fresh))}
         groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         if len(groups) >= method.questions_per_step:
@@ -75,6 +78,7 @@ def training_step(
 def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, float]:
     """One optimiser step on the update's examples, as many rows at a time as fit; returns losses and counts."""
     rows = [row for row in weigh(update.examples, terms) if alive(row, terms)]
+    clock.keep("trained", rows)
     losses: dict[str, float] = {}
     for batch in policy.split(rows):
         shares = evaluate(terms, policy.forward(batch, needed(terms)), batch)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from manyminds import checkpoint
-from manyminds.config import Recipe, WarmUp, dump
+from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
@@ -25,6 +25,7 @@ from manyminds.objective import Term
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import PLAIN, Example, Question, Update
 from manyminds.result import Result, Watch, silent
+from manyminds.sections import WarmUp
 from manyminds.step import learn
 
 TERMS = (Term("trace", "trace", CrossEntropy(), average=over_tokens),)
@@ -76,10 +77,11 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
     saved, skipped = folder.find(recipe, resume=resume)
     if saved and (complete := Result.read(folder.path)):
         return complete
+    recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else recipe.model)
-    policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps)
+    policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps, engine=loaded.recipe.engine)
     stage = _Stage(loaded, config, policy, folder, watch)
-    folder.begin(recipe, saved.step if saved else -1)
+    folder.begin(loaded.recipe, saved.step if saved else -1)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, config.steps, {"text": sentence})
     if saved:

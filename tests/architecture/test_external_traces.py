@@ -75,8 +75,8 @@ class RLPlus(GRPO):
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
         average, needs = over_fixed_length(8), frozenset({"old_logprobs"})
-        external = Term("external", "trace", ExternalTrace(self.focus), 1.0, average, needs, follows_advantage=True)
-        own = Term("policy", "sampled", ClippedSurrogate(0.2, 0.2), average=average, follows_advantage=True)
+        external = Term("external", "trace", ExternalTrace(self.focus), 1.0, average, needs, credit="nonzero")
+        own = Term("policy", "sampled", ClippedSurrogate(0.2, 0.2), average=average, credit="nonzero")
         return (own, external)
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 import tiny
 from manyminds.batch import Row, collate, weigh
-from manyminds.config import OptimizerConfig, Schedule
 from manyminds.errors import UserError
 from manyminds.formulas.averages import over_tokens
 from manyminds.methods.terms import ClippedSurrogate, CrossEntropy, FullDivergence
@@ -21,6 +20,7 @@ from manyminds.policy.hf_policy import HFPolicy
 from manyminds.policy.optimizers import optimizers
 from manyminds.policy.policy import Policy
 from manyminds.records import Example, Ids, Span, Update
+from manyminds.sections import Engine, OptimizerConfig, Schedule
 from manyminds.step import learn
 
 EXAMPLES = (
@@ -32,7 +32,7 @@ EXAMPLES = (
     Example("borrowed", (1, 4, 9, 9, 9), (7, 2), teacher_prompt_ids=(1, 3)),
 )
 TERMS = (
-    Term("policy", "sampled", ClippedSurrogate(0.2, 0.2), follows_advantage=True),
+    Term("policy", "sampled", ClippedSurrogate(0.2, 0.2), credit="nonzero"),
     Term("hard", "solution", CrossEntropy(), 0.5, over_tokens),
     Term("mutual", "borrowed", FullDivergence(), 0.3, needs=frozenset({"logits", "teacher_logits"})),
 )
@@ -40,6 +40,7 @@ TERMS = (
 
 def policy_of(model: Any | None = None, **fields: Any) -> HFPolicy:
     apart = {name: fields.pop(name) for name in ("steps", "temperature", "reference") if name in fields}
+    apart["engine"] = Engine(**{name: fields.pop(name) for name in Engine.model_fields if name in fields})
     settings = OptimizerConfig(**{"lr": 1e-2, "schedule": Schedule(name="constant", warmup_steps=0), **fields})
     return HFPolicy(model or tiny.model(), settings, **{"steps": 10, **apart})
 
@@ -133,8 +134,9 @@ def test_micro_batches_hold_every_row_once_and_fit(tokens: int) -> None:
     rows = weigh(EXAMPLES, TERMS)
     batches = policy_of(tokens_at_once=tokens).split(rows)
     assert sum(len(batch.starts) for batch in batches) == len(rows)
-    for batch in batches:
-        assert batch.tokens.numel() <= tokens or len(batch.starts) == 1
+    for batch in batches:  # a prompt counts once
+        size = sum(map(len, {e.prompt_ids for e in batch.examples})) + sum(len(e.ids) for e in batch.examples)
+        assert size <= tokens or len(batch.starts) == 1
     firsts = sorted(tuple(line[: int(n)]) for b in batches for line, n in zip(b.tokens.tolist(), b.starts, strict=True))
     assert firsts == sorted(e.prompt_ids for e in EXAMPLES)
 

@@ -13,7 +13,7 @@ import pytest
 
 from manyminds.errors import UserError
 from manyminds.report import build
-from report.synthetic import ABLATION, write_demo
+from report.synthetic import ABLATION, add_profile, write_demo
 
 SECTIONS = (
     "results", "answers", "accuracy", "groups", "pairs", "buffer", "families", "overlap", "styles", "configuration",
@@ -200,6 +200,28 @@ def test_a_recipe_alone(tmp_path: Path) -> None:
     text = build(tmp_path).read_text(encoding="utf-8")
     assert "has not taken a step yet" in text
     assert "&lt;b&gt;started&lt;/b&gt;" in text
+
+
+def test_where_the_time_went(copy: Path) -> None:
+    """Only where a run was profiled: after everything else, a bar an arm and a table an arm."""
+    assert "Where the time went" not in build(copy).read_text(encoding="utf-8")
+    add_profile(copy / "meml_grpo")
+    one = build(copy).read_text(encoding="utf-8")
+    assert tuple(sections(one)) == (*SECTIONS[:-1], "time", SECTIONS[-1])
+    assert '<a href="#time">where the time went</a>' in one
+    section = one[one.index('<section id="time">') : one.index('<section id="configuration">')]
+    assert section.count("<table") == 1
+    assert section.count('class="inner"') == 5
+    assert "var(--accent)" in section
+    assert not re.search(r"#0[01]0[0-9]0[0-9]", section)
+    assert ">decode" in section
+    add_profile(copy / "grpo_all_experts")
+    both = build(copy).read_text(encoding="utf-8")
+    section = both[both.index('<section id="time">') : both.index('<section id="configuration">')]
+    assert section.count("<table") == 2
+    outline = Outline(both)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
 
 
 def test_no_run(tmp_path: Path) -> None:

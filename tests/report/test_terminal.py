@@ -7,7 +7,8 @@ from rich.console import Console, RenderableType
 
 from manyminds.errors import UserError
 from manyminds.report.runs import Greedy
-from manyminds.report.terminal import final_table, moment
+from manyminds.report.terminal import final_table, moment, time_table
+from manyminds.report.timing import Line, Timing
 
 
 def printed(what: RenderableType) -> str:
@@ -49,6 +50,22 @@ def test_final_table_of_a_single_arm_named_like_markup() -> None:
 def test_final_table_refuses_what_is_no_number() -> None:
     with pytest.raises(UserError, match="mine: mean: value should be a number"):
         final_table({"mine": {"metrics": {"mean": {"value": "much"}}}})
+
+
+def test_time_table() -> None:
+    lines = (
+        Line("sampling", 0.3, 0.75, 12_345.6, 0.4321),
+        Line("decode", 0.25, 0.625, inner=True),
+        Line("sync", 0.0, 0.0),
+        Line("step", 0.4, 1.0),
+    )
+    text = printed(time_table(Timing("GRPO", 7, {}, lines)))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert rows["sampling"] == ["0.300", "75.0", "12,346", "43"]
+    assert rows["decode"] == ["0.250", "62.5"]
+    assert rows["sync"] == ["0.000", "0.0"]
+    assert rows["step"] == ["0.400", "100.0"]
+    assert "Means over 7 steps" in text
 
 
 BEFORE = {

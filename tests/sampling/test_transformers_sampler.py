@@ -13,13 +13,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
 from manyminds.batch import Row, collate
-from manyminds.config import OptimizerConfig
 from manyminds.errors import UserError
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import Ask, Decoding, Example, Mixture, Rollout, Span
-from manyminds.sampling import transformers_sampler
+from manyminds.sampling.draws import choose, uniforms
+from manyminds.sampling.plain_cache import left_padded
 from manyminds.sampling.sampler import Sampler
-from manyminds.sampling.transformers_sampler import choose, left_padded, uniforms
+from manyminds.sections import OptimizerConfig
 
 EOS = tiny.tokenizer().eos_token_id
 
@@ -67,18 +67,9 @@ def test_the_order_of_the_asks_changes_nothing_but_the_order(model: Any, drawn: 
     assert {(r.prompt.group_id, r.ids) for r in rollouts} == {(r.prompt.group_id, r.ids) for r in drawn}
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 4, 7])
-def test_so_does_how_many_run_together(model: Any, drawn: tuple[Rollout, ...], rows_at_once: int) -> None:
-    assert ids_of(tiny.sampler(model, rows_at_once=rows_at_once).sample(tiny.asks(), "0/1")) == ids_of(drawn)
-
-
-@pytest.mark.parametrize("below", [0.0, 1.1])
-def test_so_does_when_finished_rows_leave(
-    model: Any, drawn: tuple[Rollout, ...], below: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert len({len(r.ids) for r in drawn}) > 2
-    monkeypatch.setattr(transformers_sampler, "COMPACT_BELOW", below)
-    assert ids_of(tiny.sampler(model).sample(tiny.asks(), "0/1")) == ids_of(drawn)
+@pytest.mark.parametrize("answers_at_once", [1, 4, 7])
+def test_so_does_how_many_run_together(model: Any, drawn: tuple[Rollout, ...], answers_at_once: int) -> None:
+    assert ids_of(tiny.sampler(model, answers_at_once=answers_at_once).sample(tiny.asks(), "0/1")) == ids_of(drawn)
 
 
 def test_padding_shifts_no_position() -> None:
@@ -106,7 +97,7 @@ def test_a_prompt_that_is_asked_twice_is_answered_anew(model: Any) -> None:
     """The second ask goes on where the first one ended, in another chunk too."""
     ask = tiny.asks()[0]
     for rows in (512, 3):
-        twice = tiny.sampler(model, rows_at_once=rows).sample([ask, ask], "0/1")
+        twice = tiny.sampler(model, answers_at_once=rows).sample([ask, ask], "0/1")
         six = tiny.sampler(model).sample([Ask(ask.prompt, 6)], "0/1")
         assert ids_of(twice) == ids_of(six)
 
@@ -157,7 +148,7 @@ def test_log_probs_and_entropies_are_the_policys(model: Any, temperature: float)
 def test_first_tokens_follow_the_softmax(model: Any) -> None:
     """2000 answers of one token: every frequency within four standard errors."""
     n, ask = 2000, tiny.asks()[0]
-    rollouts = tiny.sampler(model, Decoding(max_tokens=1), rows_at_once=n).sample([Ask(ask.prompt, n)], "0/1")
+    rollouts = tiny.sampler(model, Decoding(max_tokens=1), answers_at_once=n).sample([Ask(ask.prompt, n)], "0/1")
     with torch.no_grad():
         law = model(torch.tensor([ask.prompt.ids])).logits[0, -1].softmax(-1).tolist()
     counts = Counter(r.ids[0] for r in rollouts)

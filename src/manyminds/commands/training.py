@@ -106,14 +106,28 @@ def train(
     text, place = consoles(as_json)
     with Bar(loaded.arm or loaded.method.name, place) as bar:
         result = run(loaded, resume=resume is not None, watch=bar)
-    report(result, text, as_json, f"Next: `manyminds report {result.folder}`.")
+    report(result, text, as_json, f"Next: `manyminds report {result.folder}`.", timed=loaded.profile)
 
 
-def report(result: Result, text: Any, as_json: bool, then: str) -> None:
-    """What a run came to, as a table or as JSON."""
+def report(result: Result, text: Any, as_json: bool, then: str, timed: bool = False) -> None:
+    """What a run came to, as a table or as JSON; with `timed` also where its time went."""
     if as_json:
         head = {"folder": str(result.folder), "arm": result.arm, "step": result.step}
         print_json({**head, **result.costs, "metrics": result.metrics})
         return
     text.print(result.table())
+    if timed:
+        show_time(text, result)
     text.print(f"The run is in {result.folder}. {then}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_time(text: Any, result: Result) -> None:
+    """Where the time of a run's profiled steps went, if any were."""
+    from manyminds.report.read import load
+    from manyminds.report.terminal import time_table
+    from manyminds.report.timing import timing
+
+    found = timing(load(result.folder).arms[0])
+    if found is not None:
+        text.print()
+        text.print(time_table(found))

@@ -81,7 +81,7 @@ class GRPO(Method):
             ClippedSurrogate(self.clip_low, self.clip_high),
             average=AVERAGES[self.average],
             needs=frozenset({"old_logprobs"}) if self.epochs > 1 else frozenset(),
-            follows_advantage=True,
+            credit="nonzero",
         )
 
 

@@ -255,7 +255,7 @@ class MEMLGRPO(GRPO):
         """As published: -log pi max(A, 0), neither ratio nor clip. `clip`: GRPO's own."""
         if self.policy_loss == "clip":
             return super().policy_term()
-        return Term("policy", "sampled", PositivePart(), average=AVERAGES[self.average], follows_advantage=True)
+        return Term("policy", "sampled", PositivePart(), average=AVERAGES[self.average], credit="positive")
 
     def mutual_terms(self) -> tuple[Term, ...]:
         """KL(E+ || E-) on the borrowed answers. As printed: both signs turned, gradient through both experts."""

@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from manyminds import clock
 from manyminds.batch import Batch, Row, collate
-from manyminds.config import OptimizerConfig
 from manyminds.errors import UserError
 from manyminds.objective import Outputs
+from manyminds.policy.fitting import fitted
+from manyminds.policy.line_model import LineModel
 from manyminds.policy.optimizers import optimizers, rate
+from manyminds.policy.reading import chunked, read
 from manyminds.records import Example, Scores, Span, SpanScore
+from manyminds.sections import Engine, OptimizerConfig
 
 
 class HFPolicy:
     """A model with its optimisers and their schedule.
 
     `temperature` is the sampler's: log-probs here are those of the tempered policy that drew the answers.
-    `tokens_at_once` bounds the padded tokens of a micro-batch; rows are sorted by length first.
     """
 
     def __init__(
@@ -32,9 +35,12 @@ class HFPolicy:
         steps: int,
         temperature: float = 1.0,
         reference: Any = None,
+        engine: Engine | None = None,
     ) -> None:
-        self.models = {"policy": model, "reference": reference}
-        self.model = model
+        self.engine = fitted(engine or Engine(), model)
+        models = {"policy": model, "reference": reference}
+        self.lines = {name: LineModel(m, self.engine.precision) for name, m in models.items() if m is not None}
+        self.model, self.tokens_at_once = model, self.engine.tokens_at_once or 1
         self.config = optimizer
         self.optimizers = optimizers(optimizer, model)
         self.steps, self.temperature = steps, temperature
@@ -70,53 +76,36 @@ class HFPolicy:
         self._set_rates()
 
     def split(self, rows: Sequence[Row]) -> list[Batch]:
-        """Micro-batches of rows of like length, each at most `tokens_at_once` padded tokens (or one row)."""
+        """Micro-batches of at most `engine.tokens_at_once` tokens (or one row); rows of one prompt stay together."""
         wide = torch.promote_types(self.model.dtype, torch.float32)
-        return [collate(chunk, dtype=wide, device=self.model.device) for chunk in self._lengthwise(rows)]
+        chunks = chunked(rows, self.tokens_at_once, shared=self.lines["policy"].fits)
+        return [collate(chunk, dtype=wide, device=self.model.device) for chunk in chunks]
 
     def forward(self, batch: Batch, needs: frozenset[str]) -> Outputs:
-        """Log-probs of the targets; logits, teacher logits and entropies where needed.
+        """Log-probs of the targets; entropies, logits and teacher logits where needed.
 
         Raises ValueError for a need that this policy does not know.
         """
         unknown = needs - {"old_logprobs", "reference_logprobs", "logits", "teacher_logits", "entropies"}
         if unknown:
             raise ValueError(f"this policy cannot give {', '.join(sorted(unknown))}")
-        logits = self._logits(self.model, batch.tokens, batch.starts, batch.targets.shape[1])
-        logprobs = torch.log_softmax(logits, dim=-1)
-        teacher = None
-        if "teacher_logits" in needs and batch.teacher_tokens is not None and batch.teacher_starts is not None:
-            with torch.no_grad():
-                teacher = self._logits(self.model, batch.teacher_tokens, batch.teacher_starts, batch.targets.shape[1])
-        return Outputs(
-            logprobs=logprobs.gather(-1, batch.targets[..., None]).squeeze(-1),
-            logits=logits if "logits" in needs else None,
-            teacher_logits=teacher,
-            entropies=-(logprobs.exp() * logprobs).sum(-1) if "entropies" in needs else None,
-        )
-
-    def _logits(self, model: Any, tokens: Tensor, starts: Tensor, width: int) -> Tensor:
-        """Tempered logits at the positions that predict the response, "B T V"; float32 or wider.
-
-        Rows are right-padded and attention is causal, so real tokens never see padding and no mask is needed.
-        """
-        first = int(starts.min()) - 1
-        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=tokens.shape[1] - first).logits
-        index = starts[:, None] - 1 - first + torch.arange(width, device=tokens.device)
-        index = index.clamp(max=logits.shape[1] - 1)[..., None].expand(-1, -1, logits.shape[-1])
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        picked: Tensor = logits.gather(1, index).to(wide) / self.temperature
-        return picked
+        with clock.span("logprobs"):
+            return read(self.lines["policy"], batch, needs, self.temperature)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss`."""
-        torch.autograd.backward(loss)
+        with clock.span("backward"), self.lines["policy"].attending():  # checkpointed layers run forward once more
+            torch.autograd.backward(loss)
 
     def update(self, lr_scale: float) -> dict[str, float]:
         """Clip the gradient to norm `clip_norm`, take one optimiser step, and forget the gradient.
 
         Raises UserError, before the weights change, for a gradient that is not finite.
         """
+        with clock.span("optimizer"):
+            return self._update(lr_scale)
+
+    def _update(self, lr_scale: float) -> dict[str, float]:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm))
         if not math.isfinite(norm):
@@ -144,27 +133,21 @@ class HFPolicy:
     @torch.no_grad()
     def score(self, spans: Sequence[Span], model: str = "policy") -> Scores:
         """The spans under the policy or the reference, without gradient, by span key."""
-        scorer = self.models.get(model)
+        scorer = self.lines.get(model)
         if scorer is None:
             raise UserError(f"the run holds no {model} model; the method must name it in `needs`")
+        clock.keep("scored", spans)
         scores: dict[str, SpanScore] = {}
         by_key = {span.key: span for span in spans}
         rows = [Row(Example(span.key, span.prompt_ids, span.ids, media=span.media), ()) for span in by_key.values()]
-        for chunk in self._lengthwise(rows):
+        for chunk in chunked(rows, self.tokens_at_once, shared=scorer.fits):
             batch = collate(chunk, dtype=torch.float32, device=self.model.device)
-            logprobs = torch.log_softmax(self._logits(scorer, batch.tokens, batch.starts, batch.targets.shape[1]), -1)
-            picked = logprobs.gather(-1, batch.targets[..., None]).squeeze(-1).tolist()
-            entropies = (-(logprobs.exp() * logprobs).sum(-1)).tolist()
-            for i, row in enumerate(chunk):
-                span, n = by_key[row.example.kind], len(row.example.ids)
+            with clock.span("logprobs"):
+                outputs = read(scorer, batch, frozenset({"entropies"}), self.temperature)
+            assert outputs.entropies is not None
+            logprobs, entropies = outputs.logprobs.tolist(), outputs.entropies.tolist()
+            for i, example in enumerate(batch.examples):
+                span, n = by_key[example.kind], len(example.ids)
                 wanted = tuple(entropies[i][:n]) if "entropies" in span.want else ()
-                scores[span.key] = SpanScore(tuple(picked[i][:n]), wanted)
+                scores[span.key] = SpanScore(tuple(logprobs[i][:n]), wanted)
         return scores
-
-    def _lengthwise(self, rows: Sequence[Row]) -> list[list[Row]]:
-        chunks: list[list[Row]] = []
-        for row in sorted(rows, key=lambda row: row.length):
-            if not chunks or row.length * (len(chunks[-1]) + 1) > self.config.tokens_at_once:
-                chunks.append([])
-            chunks[-1].append(row)
-        return chunks

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 from transformers import get_scheduler, get_wsd_schedule
 
-from manyminds.config import OptimizerConfig, Schedule
+from manyminds.sections import OptimizerConfig, Schedule
 
 ENDLESS = 10**9
 

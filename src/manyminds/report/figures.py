@@ -1,32 +1,20 @@
-"""The figures of the report, one function each, as SVG text that takes its colours and font from the page.
-
-Drawn with matplotlib in marker colours; `_svg` turns those into the page's CSS variables, so that one drawing serves
-the light and the dark page, and takes out everything that names another place. One unit of the drawing is one CSS
-pixel at full width.
-"""
+"""The figures of the report, one function each, as SVG text that takes its colours and font from the page."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from manyminds.errors import UserError
 from manyminds.records import PLAIN
+from manyminds.report.drawing import ACCENT, EXPERTS, INK, MUTED, PAGE, PLAIN_INK, WIDTH, canvas, heading, inline
 from manyminds.report.findings import rolling
 from manyminds.report.runs import Arm, Measure
+from manyminds.report.timing import Timing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-EXPERTS = 6
-INK, MUTED, RULE, PLAIN_INK, ACCENT, PAGE = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-MARKED = {INK: "ink", MUTED: "muted", RULE: "rule", PLAIN_INK: "plain", ACCENT: "accent", PAGE: "page"} | {
-    f"#0100{i:02x}": f"expert-{i}" for i in range(EXPERTS)
-}
 DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     "solid",
     (0, (6, 2)),
@@ -35,10 +23,18 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (3, 3)),
     (0, (8, 2, 2, 2, 2, 2)),
 )
-LEGIBLE = 640
-"""Below so many CSS pixels a figure is scrolled, not shrunk."""
 UNKNOWN = ("other", "none")
-WIDTH = 1120.0
+PART_INKS = {
+    "prefill": (ACCENT, 0.55),
+    "decode": (ACCENT, 1.0),
+    "checks": (MUTED, 0.4),
+    "logprobs": (PLAIN_INK, 0.65),
+    "backward": (PLAIN_INK, 1.0),
+    "optimizer": (PLAIN_INK, 0.5),
+    "sync": (MUTED, 0.55),
+    "other": (MUTED, 0.25),
+}
+"""Colour and opacity of each part of a step: sampling in colour, the update in strong greys, the rest in faint ones."""
 
 
 def colour(prompt: str, experts: Sequence[str]) -> str:
@@ -50,7 +46,7 @@ def colour(prompt: str, experts: Sequence[str]) -> str:
 
 def accuracy(arms: Sequence[Arm], experts: Sequence[str]) -> str:
     """Validation accuracy of every prompt over training, one panel an arm, one y-axis."""
-    figure, panels = _panels(1, len(arms), height=300)
+    figure, panels = canvas(1, len(arms), height=300)
     for axes, arm in zip(panels[0], arms, strict=True):
         lines = {}
         for prompt in (*experts, PLAIN):
@@ -60,15 +56,15 @@ def accuracy(arms: Sequence[Arm], experts: Sequence[str]) -> str:
                 lines[prompt] = ([s for s, _ in seen], [100 * v for _, v in seen])
         axes.set_ylim(0, 100)
         _draw_lines(axes, lines, experts, 300, marker="o")
-        _title(axes, "Warm-up" if arm.is_warmup else arm.label)
+        heading(axes, "Warm-up" if arm.is_warmup else arm.label)
         axes.set_xlabel("warm-up step" if arm.is_warmup else "update")
     panels[0][0].set_ylabel("accuracy, %")
-    return _svg(figure, "accuracy")
+    return inline(figure, "accuracy")
 
 
 def groups(arms: Sequence[Arm], experts: Sequence[str]) -> str:
     """Shares of groups all wrong (top) and all right (below) over training, by prompt and pooled; one column an arm."""
-    figure, panels = _panels(2, len(arms), height=480)
+    figure, panels = canvas(2, len(arms), height=480)
     for row, word in enumerate(("wrong", "right")):
         drawn = [_group_lines(arm, experts, word) for arm in arms]
         top = max((v for lines in drawn for _, values in lines.values() for v in values if v == v), default=100.0)
@@ -76,11 +72,11 @@ def groups(arms: Sequence[Arm], experts: Sequence[str]) -> str:
             axes.set_ylim(0, min(100.0, 10.0 * math.ceil(top / 10 + 0.4)))
             _draw_lines(axes, lines, experts, 240)
             if row == 0:
-                _title(axes, arm.label)
+                heading(axes, arm.label)
             else:
                 axes.set_xlabel("update")
         panels[row][0].set_ylabel(f"groups all {word}, %")
-    return _svg(figure, "groups")
+    return inline(figure, "groups")
 
 
 def _group_lines(arm: Arm, experts: Sequence[str], word: str) -> dict[str, tuple[list[int], list[float]]]:
@@ -99,7 +95,7 @@ def _group_lines(arm: Arm, experts: Sequence[str], word: str) -> dict[str, tuple
 
 def buffer(arms: Sequence[Arm]) -> str:
     """Questions waiting in the hard-example buffer over training; a triangle where it was full and was learnt from."""
-    figure, panels = _panels(1, len(arms), height=200, width=WIDTH if len(arms) > 1 else 0.62 * WIDTH)
+    figure, panels = canvas(1, len(arms), height=200, width=WIDTH if len(arms) > 1 else 0.62 * WIDTH)
     for axes, arm in zip(panels[0], arms, strict=True):
         steps, sizes = arm.series("hard_buffer/size")
         axes.fill_between(steps, sizes, step="post", color=ACCENT, alpha=0.15, linewidth=0)
@@ -109,10 +105,10 @@ def buffer(arms: Sequence[Arm]) -> str:
         axes.plot(flushed, [top] * len(flushed), linestyle="none", marker="v", color=INK, markersize=6, clip_on=False)
         axes.set_ylim(0, top)
         if len(arms) > 1:
-            _title(axes, arm.label)
+            heading(axes, arm.label)
         axes.set_xlabel("update")
     panels[0][0].set_ylabel("questions in the buffer")
-    return _svg(figure, "buffer")
+    return inline(figure, "buffer")
 
 
 def style_use(
@@ -120,7 +116,7 @@ def style_use(
 ) -> str:
     """Share of each style in each prompt's answers as stacked bars, one panel a stage (before, after each arm)."""
     prompts = [p for p in (PLAIN, *experts) if any(p in used for _, used in stages)]
-    figure, panels = _panels(1, len(stages), height=70 + 34 * len(prompts))
+    figure, panels = canvas(1, len(stages), height=70 + 34 * len(prompts))
     for axes, (title, used) in zip(panels[0], stages, strict=True):
         for row, prompt in enumerate(prompts):
             left = 0.0
@@ -133,7 +129,7 @@ def style_use(
                     size = f"{share:.0f}" if share < 40 else f"{style} {share:.0f}"
                     axes.text(left + share / 2, row, size, ha="center", va="center", color=PAGE, fontsize=11)
                 left += share
-        _title(axes, title)
+        heading(axes, title)
         axes.set_xlim(0, 100)
         axes.set_ylim(len(prompts) - 0.5, -0.5)
         axes.set_yticks(range(len(prompts)), prompts)
@@ -141,12 +137,35 @@ def style_use(
         axes.set_xlabel("share of answers, %")
     for tick, prompt in zip(panels[0][0].get_yticklabels(), prompts, strict=True):
         tick.set_color(colour(prompt, experts))
-    return _svg(figure, "styles")
+    return inline(figure, "styles")
+
+
+def parts(timings: Sequence[Timing]) -> str:
+    """Mean seconds of a step as stacked bars by part, one bar an arm; a part's name and share (%) where it fits."""
+    longest = max(timing.total for timing in timings) or 1.0
+    figure, panels = canvas(1, 1, height=64 + 46 * len(timings))
+    axes = panels[0][0]
+    for row, timing in enumerate(timings):
+        left = 0.0
+        for part, seconds in timing.seconds.items():
+            ink, opacity = PART_INKS[part]
+            axes.barh(row, seconds, left=left, height=0.66, color=ink, alpha=opacity, linewidth=0)
+            text = f"{part} {100 * seconds / timing.total:.0f}" if seconds else ""
+            if seconds / longest * WIDTH > 9 * len(text):
+                over = INK if opacity < 0.5 else PAGE
+                axes.text(left + seconds / 2, row, text, ha="center", va="center", color=over, fontsize=11.5)
+            left += seconds
+    axes.set_xlim(0, longest)
+    axes.set_ylim(len(timings) - 0.5, -0.5)
+    axes.set_yticks(range(len(timings)), [timing.label for timing in timings])
+    axes.grid(False)
+    axes.set_xlabel("seconds of a step, mean")
+    return inline(figure, "parts")
 
 
 def strip(differences: Sequence[float], mean: Measure, own: float | None, outcome: str) -> str:
     """Differences by seed (points) as dots, their mean and its interval, and this run's own as a diamond."""
-    figure, panels = _panels(1, 1, height=300, width=340)
+    figure, panels = canvas(1, 1, height=300, width=340)
     axes = panels[0][0]
     for i, value in enumerate(sorted(differences)):
         # a fixed zig-zag keeps equal values apart; where a dot stands from left to right means nothing
@@ -165,7 +184,7 @@ def strip(differences: Sequence[float], mean: Measure, own: float | None, outcom
     axes.grid(False, axis="x")
     axes.spines["bottom"].set_visible(False)  # the line that counts is zero's
     axes.set_ylabel(f"difference in {outcome}, points")
-    return _svg(figure, "strip")
+    return inline(figure, "strip")
 
 
 def _draw_lines(
@@ -217,56 +236,3 @@ def _apart(heights: Sequence[float], least: float) -> list[float]:
             (low, n), (other, m) = crowds[-2:]
             crowds[-2:] = [[(n * low + m * (other - n * least)) / (n + m), n + m]]
     return [low + i * least for low, n in crowds for i in range(int(n))]
-
-
-def _panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of `width` x `height` CSS pixels with a grid of panels that share the y-axis of their row."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError:
-        raise UserError(
-            'The report draws its figures with matplotlib, which is not installed: pip install "manyminds[demo]".'
-        ) from None
-    figure = Figure(figsize=(width / 72, height / 72), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey="row")
-    panels = [list(row) for row in grid]
-    for axes in (axes for row in panels for axes in row):
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(MUTED)
-        axes.grid(True, axis="y", color=RULE, linewidth=1)
-        axes.set_axisbelow(True)
-        axes.tick_params(color=MUTED, labelcolor=MUTED, labelsize=11.5, length=0)
-        axes.xaxis.label.set(color=MUTED, fontsize=12)
-        axes.yaxis.label.set(color=MUTED, fontsize=12)
-        axes.margins(x=0.02)
-    return figure, panels
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", color=INK, fontsize=13.5, fontweight="bold", pad=10)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an inline <svg>: page colours, page font, ids under `name`, and no reference to any address."""
-    import matplotlib
-
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| (width|height)="[\d.]+pt"', "", svg)
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'font-family: [^;"]*', "font-family: var(--sans)", svg)
-    svg = re.sub(r'(font: [^;"]*?[\d.]+px) [^;"]*', r"\1 var(--sans)", svg)
-    for marked, variable in MARKED.items():
-        svg = svg.replace(marked, f"var(--{variable})")
-    width = round(72 * figure.get_figwidth())
-    return svg.strip().replace(
-        "<svg", f'<svg role="img" style="max-width: {width}px; min-width: {min(width, LEGIBLE)}px"', 1
-    )

@@ -11,10 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from manyminds.report import figures, findings, table
+from manyminds.report import drawing, figures, findings, table
 from manyminds.report.read import load
 from manyminds.report.runs import Arm, Evaluation, Measure, Runs
 from manyminds.report.sentence import duration, interval, main_difference, points, sentence, tokens
+from manyminds.report.timing import timing
 
 HERE = Path(__file__).parent
 
@@ -49,6 +50,7 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
     )
     environment.globals["hue"] = _hue(runs.experts)
     template = environment.get_template("template.html.jinja")
+    timings = [its for arm in runs.trained if (its := timing(arm)) is not None]
     answered = [stage for stage in _stages(runs) if stage.evaluation.answers]
     return template.render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file, not a user's text
@@ -66,6 +68,9 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
         families=[(s, *known) for s in answered if (known := findings.families(s.evaluation))[0]],
         overlaps=[(s, findings.overlap(s.evaluation)) for s in answered],
         pairs=[(arm, found) for arm in runs.trained if (found := findings.pairs(arm)) is not None],
+        timings=timings,
+        parts=Markup(figures.parts(timings)) if timings else None,
+        inks={part: _ink(part) for part in figures.PART_INKS},
         **_curves(runs),
     )
 
@@ -76,9 +81,15 @@ def _hue(experts: Sequence[str]) -> Callable[[str], str]:
     def hue(prompt: str) -> str:
         if prompt not in experts:
             return "var(--plain)"
-        return f"var(--expert-{experts.index(prompt) % figures.EXPERTS})"
+        return f"var(--expert-{experts.index(prompt) % drawing.EXPERTS})"
 
     return hue
+
+
+def _ink(part: str) -> str:
+    """The colour of a part of a step, as the figure has it."""
+    marker, opacity = figures.PART_INKS[part]
+    return f"color-mix(in srgb, var(--{drawing.MARKED[marker]}) {100 * opacity:.0f}%, var(--page))"
 
 
 def _rows(runs: Runs) -> list[dict[str, Any]]:

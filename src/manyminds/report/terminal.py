@@ -15,6 +15,7 @@ from manyminds.report.read import measures
 from manyminds.report.runs import Greedy, Measure, label
 from manyminds.report.sentence import duration, tokens
 from manyminds.report.table import rows
+from manyminds.report.timing import Timing
 
 Kind = Literal["complementary", "rescued", "forgotten"]
 
@@ -49,6 +50,27 @@ def final_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_row("sampled tokens", *("–" if n is None else tokens(n) for n in spent), style="dim")
     if any(s is not None for s in took):
         table.add_row("wall time", *("–" if s is None else duration(s) for s in took), style="dim")
+    return table
+
+
+def time_table(timing: Timing) -> Table:
+    """Where a step's time went, a part a line: seconds, share of the step, tokens a second, share of the limit."""
+    table = Table(
+        caption=f"Means over {timing.steps} steps. Limit: the least time that the needed arithmetic takes at the "
+        "machine's measured rates, as a share of the time taken.",
+        caption_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("where the time went", no_wrap=True)
+    for name in ("s a step", "% of step", "tokens/s", "% of limit"):
+        table.add_column(name, justify="right")
+    for line in timing.lines:
+        speed = "" if line.tokens_per_s is None else f"{line.tokens_per_s:,.0f}"
+        limit = "" if line.limit is None else f"{100 * line.limit:.0f}"
+        numbers = (f"{line.seconds:.3f}", f"{100 * line.share:.1f}", speed, limit)
+        table.add_row(f"  {line.name}" if line.inner else line.name, *numbers, style="dim" if line.inner else "")
     return table
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
 from manyminds.rewards.reward import Reward, resolve
@@ -62,7 +63,8 @@ class Judge:
 
     def __call__(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
         """The rollouts in their order, judged. UserError if a reward fails on most of many samples."""
-        verdicts = [self._verdict(rollout) for rollout in rollouts]
+        with clock.span("checks"):
+            verdicts = [self._verdict(rollout) for rollout in rollouts]
         for rollout, verdict in zip(rollouts, verdicts, strict=True):
             self.quarantine += [_put_aside(rollout, *failure) for failure in verdict.failures.items()]
         del self.quarantine[QUARANTINE:]

@@ -1,0 +1,137 @@
+"""How long does one GRPO step take in TRL's GRPOTrainer and in manyminds, for exactly the same job?
+
+    python benchmarks/step_vs_trl.py [--workloads warm,worst,m25] [--pairs 5] [--threads N] [--precision both]
+                                     [--json] [--out benchmarks/results/step_vs_trl.json] [--tune]
+
+Needs manyminds[bench]. Each run is a process of its own: the same model folder, tokenizer, prompts, answers per
+prompt, lengths, threads, learning rate and AdamW, temperature 1, no KL, one optimiser step per batch. The sides run in
+turn, so that what else the machine does falls on both; a ratio is TRL's time over ours within a pair, and the median
+over pairs counts. A run's time per step is the median of its timed steps. For `ratios` both sides compute in float32;
+for `ratios_mixed` ours is mixed (linear layers in bfloat16) and TRL's the faster of float32 and its own bf16. What each
+side must have done is asserted in its process, and here that both were asked the same.
+
+Use a machine that does nothing else: where two threads share a core with another program, a step may take ten times as
+long. `load` in the JSON says how many processes ran when a run began.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from vs_trl.launch import Variant, environment, launch
+from vs_trl.results import gathered, table
+from vs_trl.workloads import WORKLOADS, Workload, describe, model_folder, tiny
+
+ROWS = (0, 32, 16)
+"""TRL's micro-batches that --tune tries, in answers; 0 is all at once."""
+Plan = Sequence[tuple[int, Workload, Variant]]
+
+
+class Precision(StrEnum):
+    """What is timed of manyminds."""
+
+    float32 = "float32"
+    mixed = "mixed"
+    both = "both"
+
+
+def variants(workload: Workload, precision: Precision, pair: int) -> list[Variant]:
+    """What runs in a pair, in this order. TRL's slower precision runs in the first pair alone, for the record."""
+    ours = [name for name in ("float32", "mixed") if precision in (name, Precision.both)]
+    trl = {"float32"} if "float32" in ours else set()
+    if "mixed" in ours:
+        trl |= {workload.trl_best} if pair else {"float32", "mixed"}
+    made = []
+    for name in ("float32", "mixed"):
+        made += [Variant("trl", name, workload.trl_rows[name])] if name in trl else []
+        made += [Variant("manyminds", name)] if name in ours else []
+    return made
+
+
+def tuning(workload: Workload) -> Iterator[Variant]:
+    """TRL alone, in all that may make it faster on a CPU."""
+    for precision in ("float32", "mixed"):
+        for rows in ROWS:
+            if rows < workload.completions and not workload.completions % (rows or 1):
+                yield Variant("trl", precision, rows)
+    best = workload.trl_rows["float32"]
+    yield Variant("trl", "float32", best, {"cache_implementation": "static"})
+    yield Variant("trl", "float32", best, {"attn_implementation": "eager"})
+    yield Variant("trl", "float32", best, malloc=False)
+
+
+def chosen(names: list[str] | None, small: bool) -> list[Workload]:
+    """The workloads of these names, which may be joined by commas; all without any."""
+    wanted = [name for one in names or WORKLOADS for name in one.replace(",", " ").split()]
+    for name in wanted:
+        if name not in WORKLOADS:
+            raise typer.BadParameter(f"there is no workload '{name}'; known are {', '.join(WORKLOADS)}")
+    return [tiny(WORKLOADS[name]) if small else WORKLOADS[name] for name in wanted]
+
+
+def measure(plan: Plan, threads: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Every run of the plan, one after the other."""
+    runs = []
+    with tempfile.TemporaryDirectory() as place:
+        folders = {name: model_folder(w, Path(place)) for name, w in {w.name: w for _, w, _ in plan}.items()}
+        for pair, workload, variant in plan:
+            load = os.getloadavg()[0]
+            run = launch(workload, variant, folders[workload.name], threads, Path(place))
+            runs.append({"pair": pair, "load": load, **run})
+            seconds = f"{run['seconds_per_step']:.3f} s a step ({run['cpu_seconds_per_step']:.3f} by processor)"
+            tell(f"{pair + 1}: {workload.name}, {variant.describe()}: {seconds}")
+    return runs
+
+
+def main(
+    workloads: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(WORKLOADS)}; several by commas or repeated; default all.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="How often the sides run in turn.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of either side.")] = os.cpu_count() or 1,
+    precision: Annotated[Precision, typer.Option(help="What is timed of manyminds.")] = Precision.both,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Only time TRL's own settings, to choose among them.")] = False,
+    small: Annotated[bool, typer.Option("--tiny", help="Jobs of no size, to try the script.")] = False,
+) -> None:
+    """How long does one GRPO step take in TRL's GRPOTrainer and in manyminds, for exactly the same job?"""
+    if find_spec("trl") is None:
+        raise typer.BadParameter("TRL is not installed; install manyminds[bench]")
+    began, notes = time.perf_counter(), Console(stderr=True)
+    its = chosen(workloads, small)
+    if tune:
+        plan = [(0, workload, variant) for workload in its for variant in tuning(workload)]
+    else:
+        plan = [(pair, w, variant) for pair in range(pairs) for w in its for variant in variants(w, precision, pair)]
+    runs = measure(plan, threads, lambda words: notes.print(words, style="dim", highlight=False, soft_wrap=True))
+    if tune:
+        return
+    head = {
+        "command": f"python benchmarks/step_vs_trl.py --workloads {','.join(w.name for w in its)} --pairs {pairs} "
+        f"--threads {threads} --precision {precision}",
+        "threads": threads,
+        "environment": environment(threads, malloc=True),
+        "wall_seconds": time.perf_counter() - began,
+    }
+    found = gathered(runs, {workload.name: describe(workload) for workload in its}, head)
+    if out is not None:
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        print(json.dumps(found))
+    else:
+        Console().print(table(found))
+
+
+if __name__ == "__main__":
+    typer.run(main)

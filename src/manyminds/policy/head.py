@@ -1,0 +1,114 @@
+"""Log-probs of chosen tokens without the logits of all of them: the head and its softmax, some rows at a time.
+
+Peak memory is that of `LOGITS_AT_ONCE` numbers and does not grow with rows times vocabulary. Nothing of size V is kept
+for the backward pass, which makes the logits again, and the head's gradient is added where it lives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+LOGITS_AT_ONCE = 1 << 22
+"""16 MiB of float32 logits: large enough for full-speed products, small enough to stay in a CPU's cache."""
+
+
+def capped(logits: Tensor, softcap: float | None) -> Tensor:
+    """softcap * tanh(logits / softcap), as Gemma 2 has it; without one, the logits as they are."""
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
+class _Selected(torch.autograd.Function):
+    """log p and, if wanted, entropy of softmax(cap(h W^T + b) / temperature).
+
+    With p the probabilities and H the entropy:  d log p_y / d z = e_y - p,  d H / d z = -p (log p + H).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        softcap: float | None,
+        wants_entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.temperature, ctx.softcap, ctx.wants_entropy = temperature, softcap, wants_entropy
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        logprobs = torch.empty(len(targets), dtype=wide, device=hidden.device)
+        entropies = torch.zeros_like(logprobs)
+        for rows in _chunks(len(targets), len(weight)):
+            each = _logprobs(hidden[rows], weight, bias, ctx)[0]
+            logprobs[rows] = each.gather(-1, targets[rows, None]).squeeze(-1)
+            if wants_entropy:
+                entropies[rows] = -(each.exp() * each.clamp(min=-1e4)).sum(-1)
+        ctx.mark_non_differentiable(*() if wants_entropy else (entropies,))
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, by_logprob: Tensor, by_entropy: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for rows in _chunks(len(targets), len(weight)):
+            each, capped_logits = _logprobs(hidden[rows], weight, bias, ctx)
+            p = each.exp()
+            slope = -p * by_logprob[rows, None]
+            slope.scatter_add_(-1, targets[rows, None], by_logprob[rows, None])
+            if ctx.wants_entropy:
+                each = each.clamp(min=-1e4)
+                entropy = -(p * each).sum(-1, keepdim=True)
+                slope -= p * (each + entropy) * by_entropy[rows, None]
+            slope /= ctx.temperature
+            if ctx.softcap is not None:
+                slope *= 1 - (capped_logits / ctx.softcap).square()
+            slope = slope.to(hidden.dtype)
+            if of_hidden is not None:
+                of_hidden[rows] = slope @ weight.to(slope.dtype)
+            if ctx.needs_input_grad[1]:
+                _grad(weight).addmm_(slope.T.to(weight.dtype), hidden[rows].to(weight.dtype))
+            if bias is not None and ctx.needs_input_grad[2]:
+                _grad(bias).add_(slope.sum(0))
+        return of_hidden, None, None, None, None, None, None
+
+
+def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, ctx: Any) -> tuple[Tensor, Tensor]:
+    """Log-probs of every token, and the capped logits they were made from."""
+    logits = nn.functional.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
+    logits = capped(logits.to(torch.promote_types(logits.dtype, torch.float32)), ctx.softcap)
+    return torch.log_softmax(logits if ctx.temperature == 1 else logits / ctx.temperature, -1), logits
+
+
+def _chunks(rows: int, vocabulary: int) -> list[slice]:
+    size = max(1, LOGITS_AT_ONCE // vocabulary)
+    return [slice(first, first + size) for first in range(0, rows, size)]
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    """Where the parameter's gradient lives: adding to it there, a gradient of the head is held once."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def selected(
+    head: nn.Linear,
+    hidden: Float[Tensor, "n W"],
+    targets: Int[Tensor, " n"],
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    entropy: bool = False,
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
+    """Log-prob of each target under the tempered softmax of the head, and the entropies in nats if wanted.
+
+    The gradient of the head's own weights is added to their `.grad` directly; that of `hidden` flows on.
+    """
+    apply: Any = _Selected.apply
+    logprobs, entropies = apply(hidden, head.weight, head.bias, targets, temperature, softcap, entropy)
+    return logprobs, entropies if entropy else None

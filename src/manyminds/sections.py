@@ -1,0 +1,125 @@
+"""The sections of a recipe, each a frozen value that refuses unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from manyminds.records import Expert
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExpertConfig(Section):
+    """An expert prompt; `teacher` names whose traces teach it (default: those under its own name)."""
+
+    name: str = Field(min_length=1)
+    system: str | None = None
+    teacher: str | None = None
+
+    def record(self) -> Expert:
+        return Expert(self.name, self.system, self.teacher)
+
+
+class Sampling(Section):
+    """How answers are drawn in training. Top-p and top-k are not offered: they bias an on-policy loss."""
+
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(256, ge=1)
+
+
+class Engine(Section):
+    """How the work is done, not what is computed. What is left open is derived when a run begins, and kept.
+
+    `precision`: "float32", or "mixed" (linear layers in bfloat16, everything else and the weights in float32); by
+    default mixed on CUDA, else float32. `answers_at_once` are drawn together, `tokens_at_once` make a micro-batch: by default as
+    many as the memory holds and the machine profits from. `gradient_checkpointing` saves the memory of a micro-batch's
+    activations for a third more arithmetic.
+    """
+
+    precision: Literal["float32", "mixed"] | None = None
+    answers_at_once: int | None = Field(None, ge=1)
+    tokens_at_once: int | None = Field(None, ge=1)
+    gradient_checkpointing: bool = False
+
+
+class Schedule(Section):
+    """The learning rate over training steps.
+
+    `cosine` falls to `floor` * lr at the last step; `warmup_stable_decay` stays level until the run says so, then falls
+    to `floor` * lr in `decay_steps`; `constant` stays level. All rise in `warmup_steps`, from 0
+    (warmup_stable_decay: from `floor` * lr).
+    """
+
+    name: Literal["cosine", "warmup_stable_decay", "constant"] = "cosine"
+    warmup_steps: int = Field(3, ge=0)
+    decay_steps: int = Field(200, ge=1)
+    floor: float = Field(0.1, ge=0, le=1)
+
+
+class OptimizerConfig(Section):
+    """How weights move: AdamW at `lr`; with `muon`, Muon at `matrix_lr` for the matrices between embedding and head."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    lr: float = Field(1e-6, gt=0)
+    matrix_lr: float = Field(8e-3, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    schedule: Schedule = Schedule()
+
+
+class WarmUp(Section):
+    """Multi-expert fine-tuning (MEF): supervised training on every expert's traces under its own prompt.
+
+    `plain_share` of the rows stand under the plain prompt instead. The learning rate is level until the experts' mean
+    accuracy on validation questions reaches `decay_at`, then falls for `schedule.decay_steps`, and training ends;
+    without `decay_at` it begins to fall in time to end at `steps`.
+    """
+
+    experts: tuple[str, ...] = ()
+    plain_share: float = Field(0.0, ge=0, le=1)
+    steps: int = Field(1000, ge=1)
+    rows_per_step: int = Field(32, ge=1)
+    decay_at: float | None = Field(None, gt=0, le=1)
+    evaluate_every: int = Field(50, ge=1)
+    only_correct: bool = True
+    optimizer: OptimizerConfig = OptimizerConfig(lr=1e-5)
+
+    @model_validator(mode="after")
+    def _can_fall(self) -> WarmUp:
+        if self.decay_at is not None and self.optimizer.schedule.name != "warmup_stable_decay":
+            raise ValueError("decay_at needs another schedule; set optimizer.schedule.name to warmup_stable_decay")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured. `every` training steps: greedy answers to `questions` of validation. At the end: all of test.
+
+    `samples` answers per expert to each of `sampled_questions` test questions (0: all) give pass@`group` and the
+    shares of groups of `group` answers that carry no signal.
+    """
+
+    every: int = Field(60, ge=1)
+    questions: int = Field(150, ge=1)
+    samples: int = Field(16, ge=2)
+    sampled_questions: int = Field(0, ge=0)
+    group: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _enough(self) -> EvaluationConfig:
+        if self.samples < self.group:
+            raise ValueError(f"samples ({self.samples}) must be at least group ({self.group}); twice as many is better")
+        return self
+
+
+class CheckpointConfig(Section):
+    """When state is saved, in steps, and how many checkpoints are kept."""
+
+    every: int = Field(100, ge=1)
+    keep: int = Field(2, ge=1)
