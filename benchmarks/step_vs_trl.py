@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from vs_trl.launch import Variant, environment, launch
-from vs_trl.results import gathered, table
+from vs_trl.results import compared, context, table
 from vs_trl.workloads import WORKLOADS, Workload, describe, model_folder, tiny
 
 ROWS = (0, 32, 16)
@@ -45,16 +45,14 @@ class Precision(StrEnum):
     both = "both"
 
 
-def variants(workload: Workload, precision: Precision, pair: int) -> list[Variant]:
-    """What runs in a pair, in this order. TRL's slower precision runs in the first pair alone, for the record."""
+def variants(workload: Workload, precision: Precision) -> list[Variant]:
+    """What runs in a pair, in this order: ours in each precision, and before it the TRL it is compared with."""
     ours = [name for name in ("float32", "mixed") if precision in (name, Precision.both)]
-    trl = {"float32"} if "float32" in ours else set()
-    if "mixed" in ours:
-        trl |= {workload.trl_best} if pair else {"float32", "mixed"}
-    made = []
-    for name in ("float32", "mixed"):
-        made += [Variant("trl", name, workload.trl_rows[name])] if name in trl else []
-        made += [Variant("manyminds", name)] if name in ours else []
+    compared = {name: workload.trl_best if name == "mixed" else name for name in ours}
+    made: list[Variant] = []
+    for name in ours:
+        trl = Variant("trl", compared[name], workload.trl_rows[compared[name]])
+        made += [*([] if trl in made else [trl]), Variant("manyminds", name)]
     return made
 
 
@@ -87,7 +85,7 @@ def measure(plan: Plan, threads: int, tell: Callable[[str], None]) -> list[dict[
         for pair, workload, variant in plan:
             load = os.getloadavg()[0]
             run = launch(workload, variant, folders[workload.name], threads, Path(place))
-            runs.append({"pair": pair, "load": load, **run})
+            runs.append({"pair": pair, "load": load, "how": variant.describe(), **run})
             seconds = f"{run['seconds_per_step']:.3f} s a step ({run['cpu_seconds_per_step']:.3f} by processor)"
             tell(f"{pair + 1}: {workload.name}, {variant.describe()}: {seconds}")
     return runs
@@ -102,7 +100,7 @@ def main(
     precision: Annotated[Precision, typer.Option(help="What is timed of manyminds.")] = Precision.both,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
-    tune: Annotated[bool, typer.Option("--tune", help="Only time TRL's own settings, to choose among them.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Time TRL alone, under all settings that may suit it.")] = False,
     small: Annotated[bool, typer.Option("--tiny", help="Jobs of no size, to try the script.")] = False,
 ) -> None:
     """How long does one GRPO step take in TRL's GRPOTrainer and in manyminds, for exactly the same job?"""
@@ -113,23 +111,22 @@ def main(
     if tune:
         plan = [(0, workload, variant) for workload in its for variant in tuning(workload)]
     else:
-        plan = [(pair, w, variant) for pair in range(pairs) for w in its for variant in variants(w, precision, pair)]
+        plan = [(pair, w, variant) for pair in range(pairs) for w in its for variant in variants(w, precision)]
     runs = measure(plan, threads, lambda words: notes.print(words, style="dim", highlight=False, soft_wrap=True))
-    if tune:
-        return
     head = {
         "command": f"python benchmarks/step_vs_trl.py --workloads {','.join(w.name for w in its)} --pairs {pairs} "
-        f"--threads {threads} --precision {precision}",
+        f"--threads {threads} --precision {precision}{' --tune' if tune else ''}{' --tiny' if small else ''}",
         "threads": threads,
         "environment": environment(threads, malloc=True),
         "wall_seconds": time.perf_counter() - began,
+        "workloads": {workload.name: describe(workload) for workload in its},
     }
-    found = gathered(runs, {workload.name: describe(workload) for workload in its}, head)
+    found = {**compared(runs, [] if tune else its), **head, **context(), "runs": runs}
     if out is not None:
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if as_json:
         print(json.dumps(found))
-    else:
+    elif not tune:
         Console().print(table(found))
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,8 +85,8 @@ def against(arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def show(text: Console, found: dict[str, Any]) -> None:
     """A line per arm, and its curve."""
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in ("arm", "target", "seconds", "sampled tokens", "updates", "TRL's seconds"):
-        table.add_column(column, justify="left" if column == "arm" else "right")
+    for column in ("arm", "target", "seconds", "tokens", "updates", "TRL's seconds"):
+        table.add_column(column, justify="left" if column == "arm" else "right", no_wrap=True)
     for name, arm in found["arms"].items():
         ratio = found["trl_over"].get(name)
         least = "at least " if ratio and ratio["lower_bound"] else ""
@@ -101,7 +102,7 @@ def show(text: Console, found: dict[str, Any]) -> None:
     text.print(table)
     for name, arm in found["arms"].items():
         curve = ", ".join(f"{point['updates']}: {100 * point['mean']:.1f}" for point in arm["curve"])
-        text.print(f"{TITLES[name]}, % by updates: {curve}", highlight=False)
+        text.print(f"{TITLES[name]}, % by updates: {curve}", highlight=False, soft_wrap=True)
 
 
 def main(
@@ -138,10 +139,7 @@ def main(
         notes.print(words, style="dim", highlight=False)
 
     with tempfile.TemporaryDirectory() as place:
-        done = {
-            name: run({**ARMS[name], **common}, Path(place), lambda point, name=name: tell(name, point))
-            for name in names
-        }
+        done = {name: run({**ARMS[name], **common}, Path(place), partial(tell, name)) for name in names}
     extra = {name: metadata.version(name) for name in ("trl", "accelerate", "datasets") if "trl" in names}
     found = {
         **common,

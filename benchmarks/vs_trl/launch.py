@@ -20,7 +20,12 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "268435456",
 }
-QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
+QUIET = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Variant:
 
 
 def environment(threads: int, malloc: bool) -> dict[str, str]:
-    """What a child's environment has besides the parent's."""
+    """What a child's environment has besides the parent's; both sides run on the CPU."""
     return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **QUIET, **(MALLOC if malloc else {})}
 
 

@@ -61,11 +61,11 @@ def run(job: Job, model: Any, tokenizer: Any, precision: str) -> tuple[list[dict
         laps.phases |= taken.seconds
         more = {name: values[name] for name in KEPT if name in values}
         laps.end(sampled_tokens=int(values["sampled_tokens"]), completions=len(drawn[-1]), **more)
-    check(job, drawn, policy.version)
+    check(job, drawn, laps.all, policy.version)
     return laps.all, {"optimizer": dump(policy.config), "engine": dump(policy.engine)}
 
 
-def check(job: Job, drawn: list[list[tuple[Ids, int]]], updates: int) -> None:
+def check(job: Job, drawn: list[list[tuple[Ids, int]]], steps: list[dict[str, Any]], updates: int) -> None:
     """Raises AssertionError unless every step drew all answers to the job's prompts and took one optimiser step."""
     workload = job.workload
     assert [len(step) for step in drawn] == [workload.completions] * workload.steps
@@ -74,3 +74,4 @@ def check(job: Job, drawn: list[list[tuple[Ids, int]]], updates: int) -> None:
     assert asked == job.prompt_ids, "other prompts were asked"
     if workload.full_length:
         assert {length for step in drawn for _, length in step} == {workload.new_tokens}
+        assert {step["trained_rows"] for step in steps} == {workload.completions}

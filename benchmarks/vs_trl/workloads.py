@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import string
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -80,7 +81,7 @@ class Workload:
 WORKLOADS = {
     one.name: one
     for one in (
-        Workload("warm", questions=12, answers=8, new_tokens=60, lr=6e-4, warm=2, timed=12),
+        Workload("warm", questions=12, answers=8, new_tokens=60, lr=6e-4, warm=2, timed=8),
         Workload(
             name="worst",
             questions=8,
@@ -228,13 +229,14 @@ def job(workload: Workload, tokenizer: Any) -> Job:
 
 def arithmetic_job(workload: Workload, tokenizer: Any) -> Job:
     """Training questions of the demo, shuffled as `manyminds train` shuffles them, asked of every expert in turn."""
-    from manyminds.loading import QuestionStream, load_questions, render
+    from manyminds.experts.rendering import Renderer
+    from manyminds.loading import QuestionStream, load_questions
     from manyminds.rewards.judge import Judge
 
     task, experts, its = load_questions(recipe())
-    rendered, _ = render(its, task, experts, tokenizer, tokenizer.model_max_length)
-    stream = QuestionStream(rendered["train"], its.seed)
-    questions = tuple(islice(stream, workload.questions * workload.steps))
+    renderer = Renderer(tokenizer, tokenizer.model_max_length, workload.new_tokens)
+    asked = islice(QuestionStream(task.splits["train"], its.seed), workload.questions * workload.steps)
+    questions = tuple(renderer.encode(question, experts) for question in asked)
     systems = [{"role": "system", "content": expert.system} for expert in experts]
     conversations = tuple([system, {"role": "user", "content": q.text}] for q in questions for system in systems)
     judge = Judge(task.rewards, task.extract)
@@ -247,7 +249,7 @@ def arithmetic_job(workload: Workload, tokenizer: Any) -> Job:
 
 
 def random_job(workload: Workload, tokenizer: Any) -> Job:
-    """Random text as questions; the reward is the share of even token ids, which differs within every group."""
+    """Random text as questions, and rewards that give every answer of every group an advantage."""
     rng = random.Random(workload.name)
     letters = string.ascii_letters + string.digits
     count = workload.questions * workload.steps
@@ -258,11 +260,11 @@ def random_job(workload: Workload, tokenizer: Any) -> Job:
     )
 
     def judge(rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
-        return tuple(Scored(one, even_share(one.ids)) for one in rollouts)
+        return tuple(Scored(one, chance(one.ids)) for one in rollouts)
 
-    return Job(workload, questions, (PLAIN,), tuple(texts), judge, lambda question, text, ids: even_share(ids))
+    return Job(workload, questions, (PLAIN,), tuple(texts), judge, lambda question, text, ids: chance(ids))
 
 
-def even_share(ids: Sequence[int]) -> float:
-    """The share of even ids."""
-    return sum(token % 2 == 0 for token in ids) / max(len(ids), 1)
+def chance(ids: Sequence[int]) -> float:
+    """A number in [0, 1) that depends on the ids alone: no two answers of a group have the same, none has its mean."""
+    return zlib.crc32(",".join(map(str, ids)).encode()) / 2**32

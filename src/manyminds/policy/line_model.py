@@ -12,6 +12,7 @@ from torch import Tensor
 
 from manyminds.policy.attention import Layout, by_layout
 from manyminds.policy.head import capped, selected
+from manyminds.policy.linear import quicken
 from manyminds.policy.packing import Packed
 
 Precision = Literal["float32", "mixed"]
@@ -29,6 +30,9 @@ class LineModel:
         self.model, self.precision = model, precision or "float32"
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
         self.head: Any = model.get_output_embeddings()
+        self.on_cpu = model.device.type == "cpu"
+        if self.on_cpu:
+            quicken(model, mixed=self.precision == "mixed")
         self.fits = self._agrees()
 
     @contextmanager
@@ -60,7 +64,7 @@ class LineModel:
         self, hidden: Float[Tensor, "n W"], targets: Int[Tensor, " n"], temperature: float, *, entropy: bool
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
         """Log-probs of the targets, and entropies if wanted, never holding the logits of all rows."""
-        if self.precision == "mixed":
+        if self.precision == "mixed" and not self.on_cpu:
             hidden = hidden.to(torch.bfloat16)
         return selected(self.head, hidden, targets, temperature=temperature, softcap=self.softcap, entropy=entropy)
 
