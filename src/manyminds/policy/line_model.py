@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyminds.policy.attention import Layout, by_layout
 from manyminds.policy.head import capped, selected
-from manyminds.policy.linear import quicken
+from manyminds.policy.linear import Quick
 from manyminds.policy.packing import Packed
 
 Precision = Literal["float32", "mixed"]
@@ -31,8 +31,7 @@ class LineModel:
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
         self.head: Any = model.get_output_embeddings()
         self.on_cpu = model.device.type == "cpu"
-        if self.on_cpu:
-            quicken(model, mixed=self.precision == "mixed")
+        self.quick = Quick(model, mixed=self.precision == "mixed") if self.on_cpu else None
         self.fits = self._agrees()
 
     @contextmanager
@@ -44,9 +43,14 @@ class LineModel:
         ):
             yield
 
-    def attending(self) -> AbstractContextManager[None]:
-        """Within, the model attends by layout, if it fits."""
-        return by_layout(self.model) if self.fits else nullcontext()
+    @contextmanager
+    def attending(self) -> Iterator[None]:
+        """Within, the model attends by layout, if it fits, and multiplies quickly on a CPU."""
+        with (
+            by_layout(self.model) if self.fits else nullcontext(),
+            self.quick.running() if self.quick else nullcontext(),
+        ):
+            yield
 
     def hidden(self, tokens: Int[Tensor, " N"], positions: Int[Tensor, " N"], layout: Layout) -> Float[Tensor, "N W"]:
         """The last hidden states of N tokens in a line, each seeing what the layout lets it see."""

@@ -1,5 +1,6 @@
-"""Linear layers on a CPU: the faster of two float32 libraries, or bfloat16 products with float32 weights.
+"""Linear layers on a CPU: siblings in one product, by the faster float32 library or in bfloat16.
 
+Query, key and value read the same input, and so do gate and up: one product of all their weights replaces two or three.
 torch sends float32 products to MKL, which takes its AVX2 path on AMD processors. oneDNN is faster there for large
 products, and torch reaches it by a switch that *allows* bfloat16: it is used only where a trial shows that the result is
 as exact as float32's (processors with AMX would round). The switch slows down the small batched products of attention,
@@ -18,59 +19,117 @@ from torch import Tensor, nn
 
 LARGE = 1 << 25
 """Products of this many multiplications and more are given to oneDNN; below, its set-up costs more than it saves."""
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Names of layers that read the same input, if they stand in one module."""
+
+
+class Family:
+    """Linear layers that read the same input: the first one asked multiplies for all, the others find their share."""
+
+    def __init__(self, members: list[nn.Linear], *, mixed: bool) -> None:
+        self.members, self.mixed = members, mixed
+        self.sizes = [member.out_features for member in members]
+        self.versions: tuple[int, ...] = ()
+        self.joined: Tensor | None = None
+        self.input: Tensor | None = None
+        self.shares: tuple[Tensor, ...] = ()
+
+    def refresh(self) -> None:
+        """Join (and round) the weights for passes without gradient, if an optimiser has changed them."""
+        versions = tuple(member.weight._version for member in self.members)
+        if versions != self.versions and (self.mixed or len(self.members) > 1):
+            joined = torch.cat([member.weight.detach() for member in self.members])
+            self.joined, self.versions = joined.to(torch.bfloat16) if self.mixed else joined, versions
+
+    def share(self, place: int, x: Tensor) -> Tensor:
+        """x W^T of the member at this place."""
+        if x is not self.input:
+            learns = torch.is_grad_enabled() and any(member.weight.requires_grad for member in self.members)
+            weight = torch.cat([m.weight for m in self.members]) if learns or self.joined is None else self.joined
+            self.input, self.shares = x, product(x, weight, mixed=self.mixed).split(self.sizes, -1)
+        share = self.shares[place]
+        if place == len(self.members) - 1:
+            self.input, self.shares = None, ()  # holds no activation longer than needed
+        return share
 
 
 class FastLinear(nn.Linear):
-    """An `nn.Linear` with the same parameters and another way to multiply; made from one by `quicken`."""
+    """An `nn.Linear` with the same parameters and another way to multiply; one only within `Quick.running`."""
 
-    mixed: bool
-    rounded: tuple[int, Tensor] | None
+    family: Family
+    place: int
 
     def forward(self, input: Tensor) -> Tensor:
         """x W^T + b, in the dtype of x."""
-        if input.dtype != torch.float32:
+        family = self.family
+        if input.dtype != torch.float32 or not (family.mixed or len(family.sizes) > 1 or is_large(input, self.weight)):
             return nn.functional.linear(input, self.weight, self.bias)
-        if self.mixed:
-            out: Tensor = _apply(_Rounded, input, self.weight, self.bfloat16_weight())
-            return out if self.bias is None else out + self.bias
-        if input.numel() * self.out_features < LARGE or not one_dnn_is_exact():
-            return nn.functional.linear(input, self.weight, self.bias)
-        out = _apply(_OneDNN, input, self.weight)
-        return out if self.bias is None else out + self.bias
-
-    def bfloat16_weight(self) -> Tensor:
-        """The weight rounded, made anew when an optimiser has changed it."""
-        version = self.weight._version
-        if self.rounded is None or self.rounded[0] != version or self.rounded[1].shape != self.weight.shape:
-            with torch.inference_mode(False):
-                self.rounded = (version, self.weight.detach().to(torch.bfloat16))
-        return self.rounded[1]
+        share = family.share(self.place, input)
+        return share if self.bias is None else share + self.bias
 
 
-def quicken(model: nn.Module, *, mixed: bool) -> None:
-    """Turn the model's plain linear layers into `FastLinear`, in place; parameters and their names stay."""
-    for module in model.modules():
-        if type(module) in (nn.Linear, FastLinear):
-            module.__class__ = FastLinear
-            module.mixed, module.rounded = mixed, None
+class Quick:
+    """A model's plain linear layers as families; they multiply quickly within `running` and are as they were outside."""
+
+    def __init__(self, model: nn.Module, *, mixed: bool) -> None:
+        plain = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+        self.families: list[Family] = []
+        for name in list(plain):
+            parent, dot, own = name.rpartition(".")
+            siblings = next((names for names in SIBLINGS if own == names[0]), (own,))
+            whole = [parent + dot + sibling for sibling in siblings]
+            if name in plain:
+                members = whole if all(sibling in plain for sibling in whole) else [name]
+                self.families.append(Family([plain.pop(member) for member in members], mixed=mixed))
+        for family in self.families:
+            for place, member in enumerate(family.members):
+                member.__dict__.update(family=family, place=place)  # no submodule: the weights are the layers' own
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, the layers are `FastLinear`."""
+        members = [member for family in self.families for member in family.members]
+        for family in self.families:
+            family.refresh()
+        for member in members:
+            member.__class__ = FastLinear
+        try:
+            yield
+        finally:
+            for member in members:
+                member.__class__ = nn.Linear
+
+
+def is_large(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is faster for this product, and as exact."""
+    return x.numel() * len(weight) >= LARGE and one_dnn_is_exact()
+
+
+def product(x: Tensor, weight: Tensor, *, mixed: bool) -> Tensor:
+    """x W^T, by the way that is fastest for its size."""
+    apply: Any = _Rounded.apply if mixed else _OneDNN.apply
+    if mixed or is_large(x, weight):
+        out: Tensor = apply(x, weight)
+        return out
+    return nn.functional.linear(x, weight)
 
 
 class _Rounded(torch.autograd.Function):
     """y = x W^T with x, W and the incoming gradient rounded to bfloat16; sums are float32 inside a product."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, rounded: Tensor) -> Tensor:
-        low = x.to(torch.bfloat16)
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        low, rounded = x.to(torch.bfloat16), weight.to(torch.bfloat16)
         ctx.save_for_backward(low, rounded)
         return nn.functional.linear(low, rounded).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, rounded = ctx.saved_tensors
         low = gradient.to(torch.bfloat16)
         of_x = (low @ rounded).to(gradient.dtype) if ctx.needs_input_grad[0] else None
         of_weight = _over_rows(low, x).to(gradient.dtype) if ctx.needs_input_grad[1] else None
-        return of_x, of_weight, None
+        return of_x, of_weight
 
 
 class _OneDNN(torch.autograd.Function):
@@ -94,11 +153,6 @@ class _OneDNN(torch.autograd.Function):
 def _over_rows(gradient: Tensor, x: Tensor) -> Tensor:
     """g^T x over all rows."""
     return gradient.flatten(0, -2).T @ x.flatten(0, -2)
-
-
-def _apply(function: Any, *arguments: Tensor) -> Tensor:
-    result: Tensor = function.apply(*arguments)
-    return result
 
 
 @contextmanager
