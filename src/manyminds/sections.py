@@ -37,9 +37,9 @@ class Engine(Section):
     """How the work is done, not what is computed. What is left open is derived when a run begins, and kept.
 
     `precision`: "float32", or "mixed" (linear layers in bfloat16, everything else and the weights in float32); by
-    default mixed on CUDA, else float32. `answers_at_once` are drawn together, `tokens_at_once` make a micro-batch: by default as
-    many as the memory holds and the machine profits from. `gradient_checkpointing` saves the memory of a micro-batch's
-    activations for a third more arithmetic.
+    default mixed on CUDA, else float32. `answers_at_once` are drawn together, `tokens_at_once` make a micro-batch: by
+    default as many as the memory holds and the machine profits from. `gradient_checkpointing` saves the memory of a
+    micro-batch's activations for a third more arithmetic.
     """
 
     precision: Literal["float32", "mixed"] | None = None

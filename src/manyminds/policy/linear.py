@@ -1,6 +1,6 @@
 """Linear layers on a CPU: siblings in one product, by the faster float32 library or in bfloat16.
 
-Query, key and value read the same input, and so do gate and up: one product of all their weights replaces two or three.
+Query, key and value read the same input, and so do gate and up: one product of all their weights replaces theirs.
 torch sends float32 products to MKL, which takes its AVX2 path on AMD processors. oneDNN is faster there for large
 products, and torch reaches it by a switch that *allows* bfloat16: it is used only where a trial shows that the result is
 as exact as float32's (processors with AMX would round). The switch slows down the small batched products of attention,
@@ -29,24 +29,23 @@ class Family:
     def __init__(self, members: list[nn.Linear], *, mixed: bool) -> None:
         self.members, self.mixed = members, mixed
         self.sizes = [member.out_features for member in members]
-        self.versions: tuple[int, ...] = ()
         self.joined: Tensor | None = None
         self.input: Tensor | None = None
         self.shares: tuple[Tensor, ...] = ()
 
-    def refresh(self) -> None:
-        """Join (and round) the weights for passes without gradient, if an optimiser has changed them."""
-        versions = tuple(member.weight._version for member in self.members)
-        if versions != self.versions and (self.mixed or len(self.members) > 1):
+    def weight(self) -> Tensor:
+        """All weights as one; without gradient joined (and rounded) once per `running`."""
+        if torch.is_grad_enabled() and any(member.weight.requires_grad for member in self.members):
+            return torch.cat([member.weight for member in self.members])
+        if self.joined is None:
             joined = torch.cat([member.weight.detach() for member in self.members])
-            self.joined, self.versions = joined.to(torch.bfloat16) if self.mixed else joined, versions
+            self.joined = joined.to(torch.bfloat16) if self.mixed else joined
+        return self.joined
 
     def share(self, place: int, x: Tensor) -> Tensor:
         """x W^T of the member at this place."""
         if x is not self.input:
-            learns = torch.is_grad_enabled() and any(member.weight.requires_grad for member in self.members)
-            weight = torch.cat([m.weight for m in self.members]) if learns or self.joined is None else self.joined
-            self.input, self.shares = x, product(x, weight, mixed=self.mixed).split(self.sizes, -1)
+            self.input, self.shares = x, product(x, self.weight(), mixed=self.mixed).split(self.sizes, -1)
         share = self.shares[place]
         if place == len(self.members) - 1:
             self.input, self.shares = None, ()  # holds no activation longer than needed
@@ -69,7 +68,7 @@ class FastLinear(nn.Linear):
 
 
 class Quick:
-    """A model's plain linear layers as families; they multiply quickly within `running` and are as they were outside."""
+    """A model's plain linear layers as families: quick within `running`, as they were outside."""
 
     def __init__(self, model: nn.Module, *, mixed: bool) -> None:
         plain = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
@@ -89,8 +88,6 @@ class Quick:
     def running(self) -> Iterator[None]:
         """Within, the layers are `FastLinear`."""
         members = [member for family in self.families for member in family.members]
-        for family in self.families:
-            family.refresh()
         for member in members:
             member.__class__ = FastLinear
         try:
@@ -98,6 +95,8 @@ class Quick:
         finally:
             for member in members:
                 member.__class__ = nn.Linear
+            for family in self.families:
+                family.joined = None  # the weights may have moved when it is entered again
 
 
 def is_large(x: Tensor, weight: Tensor) -> bool:
@@ -158,7 +157,8 @@ def _over_rows(gradient: Tensor, x: Tensor) -> Tensor:
 @contextmanager
 def by_one_dnn() -> Iterator[None]:
     """Within, torch's float32 products on a CPU are oneDNN's."""
-    settings: Any = torch.backends.mkldnn.matmul
+    backend: Any = torch.backends.mkldnn
+    settings = backend.matmul
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:
