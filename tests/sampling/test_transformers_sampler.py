@@ -221,7 +221,7 @@ def test_the_token_is_where_the_cumulative_probability_passes_the_number(tempera
     """Over an even grid of numbers, each token comes as often as its probability says."""
     logits, n = torch.tensor([0.3, -1.0, 2.0, 0.0, -4.0]), 10_000
     noise = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    token, logprob, entropy = choose(logits.expand(n, -1), temperature, noise)
+    token, logprob, entropy = choose(logits[None], temperature, torch.zeros(n, dtype=torch.long), noise)
     law = (logits / temperature).softmax(-1)
     assert torch.allclose(token.bincount(minlength=5) / n, law, atol=1.5 / n)
     assert torch.allclose(logprob, law.log()[token])
@@ -232,13 +232,13 @@ def test_the_token_is_where_the_cumulative_probability_passes_the_number(tempera
 def test_tokens_that_are_ruled_out_are_never_chosen() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).expand(4, -1)
     noise = torch.tensor([0.0, 0.499, 0.5, 1 - 1e-16], dtype=torch.float64)
-    token, logprob, entropy = choose(logits, 1.0, noise)
+    token, logprob, entropy = choose(logits, 1.0, torch.arange(len(logits)), noise)
     assert token.tolist() == [1, 1, 3, 3]
     assert logprob.exp().tolist() == pytest.approx([0.5] * 4)
     assert entropy.tolist() == pytest.approx([float(np.log(2))] * 4)
 
 
 def test_without_numbers_it_is_the_likeliest() -> None:
-    token, logprob, _ = choose(torch.tensor([[0.0, 2.0, 1.0]]), 0.0, None)
+    token, logprob, _ = choose(torch.tensor([[0.0, 2.0, 1.0]]), 0.0, torch.zeros(1, dtype=torch.long), None)
     assert token.tolist() == [1]
     assert logprob.tolist() == pytest.approx([torch.tensor([0.0, 2.0, 1.0]).log_softmax(-1)[1].item()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from manyminds import clock
 from manyminds.batch import Batch, Row, collate
 from manyminds.errors import UserError
 from manyminds.objective import Outputs
+from manyminds.policy import checkpointing
 from manyminds.policy.fitting import fitted
 from manyminds.policy.line_model import LineModel
 from manyminds.policy.optimizers import optimizers, rate
@@ -41,6 +43,8 @@ class HFPolicy:
         models = {"policy": model, "reference": reference}
         self.lines = {name: LineModel(m, self.engine.precision) for name, m in models.items() if m is not None}
         self.model, self.tokens_at_once = model, self.engine.tokens_at_once or 1
+        if self.engine.gradient_checkpointing:
+            checkpointing.enable(model)
         self.config = optimizer
         self.optimizers = optimizers(optimizer, model)
         self.steps, self.temperature = steps, temperature
@@ -89,7 +93,8 @@ class HFPolicy:
         unknown = needs - {"old_logprobs", "reference_logprobs", "logits", "teacher_logits", "entropies"}
         if unknown:
             raise ValueError(f"this policy cannot give {', '.join(sorted(unknown))}")
-        with clock.span("logprobs"):
+        saving = checkpointing.checkpointing(self.model) if self.engine.gradient_checkpointing else nullcontext()
+        with clock.span("logprobs"), saving:
             return read(self.lines["policy"], batch, needs, self.temperature)
 
     def backward(self, loss: Tensor) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from manyminds.policy.allocator import keep_freed_memory
 from manyminds.policy.attention import Layout, by_layout
 from manyminds.policy.head import capped, selected
 from manyminds.policy.linear import Quick
@@ -31,6 +32,8 @@ class LineModel:
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
         self.head: Any = model.get_output_embeddings()
         self.on_cpu = model.device.type == "cpu"
+        if self.on_cpu:
+            keep_freed_memory()
         self.quick = Quick(model, mixed=self.precision == "mixed") if self.on_cpu else None
         self.fits = self._agrees()
 

@@ -1,9 +1,10 @@
 """Linear layers on a CPU: siblings in one product, by the faster float32 library or in bfloat16.
 
-Query, key and value read the same input, and so do gate and up: one product of all their weights replaces theirs.
+Query, key and value read the same input, and so do gate and up: one product of all weights replaces theirs.
+
 torch sends float32 products to MKL, which takes its AVX2 path on AMD processors. oneDNN is faster there for large
-products, and torch reaches it by a switch that *allows* bfloat16: it is used only where a trial shows that the result is
-as exact as float32's (processors with AMX would round). The switch slows down the small batched products of attention,
+products, and torch reaches it by a switch that *allows* bfloat16: it is used only where a trial shows that the result
+is as exact as float32's (processors with AMX would round). The switch slows down the small batched products of attention,
 so it is set around the products of linear layers alone.
 """
 
@@ -80,23 +81,22 @@ class Quick:
             if name in plain:
                 members = whole if all(sibling in plain for sibling in whole) else [name]
                 self.families.append(Family([plain.pop(member) for member in members], mixed=mixed))
-        for family in self.families:
-            for place, member in enumerate(family.members):
-                member.__dict__.update(family=family, place=place)  # no submodule: the weights are the layers' own
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within, the layers are `FastLinear`."""
-        members = [member for family in self.families for member in family.members]
-        for member in members:
-            member.__class__ = FastLinear
+        """Within, the layers are `FastLinear`. Joined weights live as long: outside, an optimiser may move them."""
+        for family in self.families:
+            for place, member in enumerate(family.members):
+                member.__class__ = FastLinear
+                member.__dict__.update(family=family, place=place)  # no submodule: the weights are the layers' own
         try:
             yield
         finally:
-            for member in members:
-                member.__class__ = nn.Linear
             for family in self.families:
-                family.joined = None  # the weights may have moved when it is entered again
+                family.joined = None
+                for member in family.members:
+                    member.__class__ = nn.Linear
+                    member.__dict__.pop("family", None)
 
 
 def is_large(x: Tensor, weight: Tensor) -> bool:

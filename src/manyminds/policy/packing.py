@@ -1,16 +1,17 @@
-"""Rows as one line of tokens without padding, every distinct prompt in it once.
+"""Rows as one line of tokens without padding, and what rows have in common in it once.
 
-The answers to a question share their prompt, and a borrowed answer shares it with those drawn under it. Linear layers
-and norms see N tokens in a line; only attention is laid out as a padded grid, twice: prompts over themselves, and
-responses over their prompt and themselves.
+The answers to a question share their prompt, and a borrowed answer shares it with those drawn under it. Answers to one
+prompt often begin alike, and some are drawn twice: a token that stands behind the same tokens is one token of the line.
+Linear layers and norms see N tokens in a line; only attention is laid out as a padded grid, twice: prompts over
+themselves, and responses over their prompt and themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,91 +24,98 @@ MATH_SCORES = 1 << 24
 
 
 class _Spread(torch.autograd.Function):
-    """Tokens of the line spread over the places of a grid; a token stands in one place at most.
-
-    Backward is a gather as well, where index_select would add row by row.
-    """
+    """Tokens of the line at the places of a grid. Backward adds up all places of a token."""
 
     @staticmethod
-    def forward(ctx: Any, line: Tensor, token_of_place: Tensor, place_of_token: Tensor) -> Tensor:
-        ctx.save_for_backward(place_of_token)
-        ctx.places = len(token_of_place)
+    def forward(ctx: Any, line: Tensor, token_of_place: Tensor) -> Tensor:
+        ctx.save_for_backward(token_of_place)
+        ctx.tokens = len(line)
         return line.index_select(0, token_of_place)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (place_of_token,) = ctx.saved_tensors
-        return gradient.index_select(0, place_of_token), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (token_of_place,) = ctx.saved_tensors
+        line = gradient.new_zeros(ctx.tokens, *gradient.shape[1:])
+        return line.index_add_(0, token_of_place, gradient), None
 
 
 class _Gather(torch.autograd.Function):
-    """The grid's places read back into the line; places that no token stands in are never read."""
+    """Each token's own place of the grid, back in the line. No other place is read."""
 
     @staticmethod
-    def forward(ctx: Any, grid: Tensor, token_of_place: Tensor, place_of_token: Tensor, filled: Tensor) -> Tensor:
-        ctx.save_for_backward(token_of_place, filled)
+    def forward(ctx: Any, grid: Tensor, token_of_place: Tensor, place_of_token: Tensor, owned: Tensor) -> Tensor:
+        ctx.save_for_backward(token_of_place, owned)
         return grid.index_select(0, place_of_token)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        token_of_place, filled = ctx.saved_tensors
-        return gradient.index_select(0, token_of_place) * filled[:, None, None], None, None, None
+        token_of_place, owned = ctx.saved_tensors
+        return gradient.index_select(0, token_of_place) * owned[:, None, None], None, None, None
 
 
 class Grid:
-    """Segments of the line as rows of a right-padded grid [rows, width]."""
+    """Tokens `begin` to `end` of the line as a right-padded grid; a token may stand in several rows, and is read back
+    from the first. What stands at padding is read by nobody and has no gradient."""
 
-    def __init__(self, starts: Sequence[int], lengths: Sequence[int], device: Any) -> None:
-        self.rows, self.width = len(starts), max(lengths)
-        self.begin, self.end = starts[0], starts[0] + sum(lengths)
-        self.lengths = torch.tensor(lengths)
-        column = torch.arange(self.width)
-        filled = (column < self.lengths[:, None]).flatten()
-        tokens = torch.tensor(starts)[:, None] - self.begin + torch.minimum(column, self.lengths[:, None] - 1)
-        self.tokens = tokens.clamp(0, sum(lengths) - 1).flatten().to(device)
-        self.filled, self.places = filled.to(device), filled.nonzero().squeeze(1).to(device)
+    def __init__(self, rows: Sequence[Sequence[int]], begin: int, end: int, device: Any) -> None:
+        self.begin, self.end, self.rows = begin, end, len(rows)
+        self.lengths = torch.tensor([len(row) for row in rows])
+        self.width = int(self.lengths.max())
+        filled = np.arange(self.width) < self.lengths[:, None].numpy()
+        tokens = np.zeros(filled.shape, np.int64)
+        tokens[filled] = np.concatenate([np.asarray(row, np.int64) for row in rows]) - begin
+        firsts = np.unique(tokens[filled], return_index=True)[1]
+        places = np.flatnonzero(filled)[firsts]
+        owned = np.zeros(filled.size, bool)
+        owned[places] = True
+        arrays = (tokens.ravel(), places, owned)
+        self.tokens, self.places, self.owned = (torch.from_numpy(array).to(device) for array in arrays)
 
     def spread(self, line: Float[Tensor, "N H D"]) -> Float[Tensor, "rows width H D"]:
-        """The segments' part of the line as a grid."""
+        """This part of the line as a grid."""
         spread: Any = _Spread.apply
-        grid: Tensor = spread(line[self.begin : self.end], self.tokens, self.places)
+        grid: Tensor = spread(line[self.begin : self.end], self.tokens)
         return grid.view(self.rows, self.width, *line.shape[1:])
 
     def gather(self, grid: Float[Tensor, "rows width H D"]) -> Float[Tensor, "n H D"]:
         """The grid as a part of the line."""
-        filled = self.filled.to(grid.dtype)
         gather: Any = _Gather.apply
-        line: Tensor = gather(grid.flatten(0, 1), self.tokens, self.places, filled)
+        line: Tensor = gather(grid.flatten(0, 1), self.tokens, self.places, self.owned.to(grid.dtype))
         return line
 
 
 class Packed:
     """The line of tokens of some (prompt, response) rows, as a layout for `policy.attention`.
 
-    A response's last token is not run: nothing is predicted from it. `predicts` names, for every response token in
-    order, the token of the line that predicts it.
+    A response's last token is not run: nothing is predicted from it. `predicts` names, for every response token of
+    every row in order, the token of the line that predicts it.
     """
 
     def __init__(self, rows: Sequence[tuple[Ids, Ids]], device: torch.device | str = "cpu") -> None:
-        order: dict[Ids, int] = {}
-        self.prompt_of = torch.tensor([order.setdefault(prompt, len(order)) for prompt, _ in rows])
-        prompts, inputs = list(order), [ids[:-1] for _, ids in rows]
-        lengths, inner = [len(p) for p in prompts], [len(i) for i in inputs]
-        starts = [0, *accumulate([*lengths, *inner])][:-1]
-        line = [token for part in (*prompts, *inputs) for token in part]
-        self.tokens = torch.tensor(line, device=device)
-        self.prompts = Grid(starts[: len(prompts)], lengths, device)
-        self.responses = Grid(starts[len(prompts) :], inner, device) if any(inner) else None
-        of = self.prompt_of.tolist()
-        after = [range(lengths[p], lengths[p] + n) for p, n in zip(of, inner, strict=True)]
-        positions = [*map(range, lengths), *after]
-        self.positions = torch.tensor([x for part in positions for x in part], device=device)
-        last = [starts[p] + lengths[p] - 1 for p in of]
-        begins = starts[len(prompts) :]
-        self.predicts = torch.tensor(
-            [t for i, first in enumerate(last) for t in (first, *range(begins[i], begins[i] + inner[i]))], device=device
-        )
-        self.prompt_of = self.prompt_of.to(device)
+        prompts = list(dict.fromkeys(prompt for prompt, _ in rows))
+        number = {prompt: i for i, prompt in enumerate(prompts)}
+        lengths = [len(prompt) for prompt in prompts]
+        ends = np.cumsum(lengths).tolist()
+        line = [token for prompt in prompts for token in prompt]
+        positions = [place for n in lengths for place in range(n)]
+        distinct = sorted({(number[prompt], ids[:-1]) for prompt, ids in rows})
+        paths: dict[tuple[int, Ids], list[int]] = {}
+        before: tuple[int, Ids] = (-1, ())
+        for row in distinct:  # sorted, so that what a row shares with any before it, it shares with the last
+            known = common(before[1], row[1]) if row[0] == before[0] else 0
+            fresh = row[1][known:]
+            paths[row] = (paths[before][:known] if known else []) + list(range(len(line), len(line) + len(fresh)))
+            positions += range(lengths[row[0]] + known, lengths[row[0]] + len(row[1]))
+            line += fresh
+            before = row
+        self.tokens, self.positions = torch.tensor(line, device=device), torch.tensor(positions, device=device)
+        self.prompts = Grid([range(end - n, end) for end, n in zip(ends, lengths, strict=True)], 0, ends[-1], device)
+        long = [row for row in distinct if row[1]]
+        self.responses = Grid([paths[row] for row in long], ends[-1], len(line), device) if long else None
+        self.prompt_of = torch.tensor([row[0] for row in long], device=device)
+        whole = [(number[prompt], ids[:-1]) for prompt, ids in rows]
+        predicting = [token for row in whole for token in (ends[row[0]] - 1, *paths[row])]
+        self.predicts = torch.tensor(predicting, device=device)
         self._masks: dict[tuple[str, int | None], Tensor] = {}
 
     def attend(
@@ -150,6 +158,11 @@ class Packed:
         own = lengths + torch.arange(self.responses.width, device=places.device)
         far = torch.where(places < lengths, places, own[:, -1:] + 1)
         return own, torch.cat([far, own], 1)
+
+
+def common(one: Ids, other: Ids) -> int:
+    """How many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _seen(queries: Int[Tensor, "B T"], keys: Int[Tensor, "B S"], window: int | None) -> Tensor:

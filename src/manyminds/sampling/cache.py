@@ -1,14 +1,16 @@
 """Keys and values of the rows being drawn, with every prompt in it once.
 
-A row is one answer in the making. All rows write their next token's keys at the same column, so a step is one slice
-assignment and a row's own part of the cache is the columns since its start. Rows leave by the last one moving into
-their place; new ones are appended.
+A row is a beginning of an answer, and of every answer that has begun so: it splits where they part. All rows write
+their next token's keys at the same column, so a step is one slice assignment and a row's own part of the cache is the
+columns since its start. What changes with every token is on the device; who stands where is kept in numpy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,101 +20,133 @@ from manyminds.policy.line_model import LineModel
 from manyminds.policy.packing import Packed
 from manyminds.records import Ids
 
+COPIED_UP_TO = 16
+"""Prompts of so few tokens are copied to their rows: reading them once for all costs more than it saves."""
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
 
 class SharedPrefixCache:
     """The cache and the two forward passes that fill it: `admit` for prompts, `step` for one token of every row.
 
-    Up to `capacity` rows of up to `max_tokens` tokens each. Also the layout of its own decode steps.
+    Up to `capacity` rows of up to `max_tokens` tokens each; prompts must be admitted longest first. Also the layout of
+    its own decode steps.
     """
 
     path = "shared prefix"
+    enters_late = True
+    """Whether prompts may enter while rows are running."""
 
     def __init__(self, model: LineModel, capacity: int, max_tokens: int) -> None:
         self.model, self.capacity = model, capacity
+        self.device = model.model.device
         # A row that enters late needs max_tokens columns from there on; the window is moved back when it is full.
-        self.columns = max_tokens if max_tokens < 2 else max_tokens + max_tokens // 2
+        self.columns = max_tokens + max_tokens // 2 + COPIED_UP_TO
         self.column = 0
         self.prefix: Tensor | None = None
         self.suffix: Tensor | None = None
-        device = self.device = model.model.device
-        self.lengths = torch.zeros(0, dtype=torch.long, device=device)  # of prompts
-        self.prompt = torch.zeros(0, dtype=torch.long, device=device)  # of rows
-        self.start = torch.zeros(0, dtype=torch.long, device=device)
+        self.lengths: Numbers = np.zeros(0, np.int64)  # of the prompts in the prefix
+        self.prompt: Numbers = np.zeros(0, np.int64)  # of each row, in the prefix
+        self.start: Numbers = np.zeros(0, np.int64)  # each row's first column
 
     @property
     def rows(self) -> int:
-        """How many rows are being drawn."""
-        return len(self.prompt)
-
-    @property
-    def room(self) -> int:
-        """How many more rows may enter."""
-        return self.capacity - self.rows
+        """How many rows there are."""
+        return len(self.start)
 
     # What enters and what leaves.
 
-    def admit(self, prompts: Sequence[Ids], counts: Sequence[int]) -> Float[Tensor, "rows V"]:
-        """Run every prompt once and open `counts[i]` rows on it; the logits of the new rows' first tokens."""
+    def admit(self, prompts: Sequence[Ids]) -> Float[Tensor, "P V"]:
+        """Run the prompts and open a row on each; the logits of their first tokens."""
         packed = Packed([(prompt, ()) for prompt in prompts], self.device)
         prefill = _Prefill(packed)
         hidden = self.model.hidden(packed.tokens, packed.positions, prefill)[packed.predicts]
         fresh = torch.stack(prefill.grids)
-        kept = torch.unique(self.prompt)
-        self.prompt = torch.searchsorted(kept, self.prompt)
-        self.prefix = fresh if self.prefix is None else _beside(self.prefix[:, :, kept], fresh)
-        self.lengths = torch.cat([self.lengths[kept], packed.prompts.lengths.to(self.device)])
-        which = torch.repeat_interleave(torch.tensor(counts, device=self.device))
-        self.prompt = torch.cat([self.prompt, packed.prompt_of[which] + len(kept)])
+        number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        of = np.array([number[prompt] for prompt in prompts])
         if self.suffix is None:
+            self.copies = fresh.shape[4] <= COPIED_UP_TO
             layers, two, _, kv_heads, _, dim = fresh.shape
             self.suffix = fresh.new_zeros(layers, two, self.capacity, kv_heads, self.columns, dim)
-        self.start = torch.cat([self.start, torch.full_like(which, self.column)])
+        if self.copies:
+            self._copy(fresh, of, packed.prompts.lengths.numpy())
+        else:
+            self._append(fresh, of, packed.prompts.lengths.numpy())
         self._regroup()
-        return self.model.logits(hidden)[which]
+        return self.model.logits(hidden)
 
-    def keep(self, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """Only these rows (in rising order) go on. Returns the order in which they stand now: the last ones have moved
-        into the places of those that left."""
+    def _append(self, fresh: Tensor, of: Numbers, lengths: Numbers) -> None:
+        """The prompts to those in the prefix, without those that no row reads any more."""
+        kept, self.prompt = np.unique(self.prompt, return_inverse=True)
+        self.prefix = fresh if self.prefix is None else _beside(self.prefix[:, :, torch.from_numpy(kept)], fresh)
+        self.lengths = np.concatenate([self.lengths[kept], lengths])
+        self.prompt = np.concatenate([self.prompt, of + len(kept)])
+        self.start = np.concatenate([self.start, np.full(len(of), self.column)])
+
+    def _copy(self, fresh: Tensor, of: Numbers, lengths: Numbers) -> None:
+        """The prompts into the columns before their rows' first tokens."""
         assert self.suffix is not None
-        n = len(rows)
-        places = torch.arange(n, device=rows.device)
-        holes = places[~torch.isin(places, rows)]
-        movers = rows[rows >= n]
-        first = self._first()
-        if len(holes):
-            self.suffix[:, :, holes, :, first : self.column] = self.suffix[:, :, movers, :, first : self.column]
-        order = places.clone()
-        order[holes] = movers
-        self.prompt, self.start = self.prompt[order], self.start[order]
-        self._regroup()
-        return order
+        width = fresh.shape[4]
+        self.column = max(self.column, width)
+        ends = torch.from_numpy((np.arange(width) - (width - lengths[:, None])).clip(0)).to(self.device)
+        aligned = fresh.gather(4, ends[None, None, :, None, :, None].expand_as(fresh))
+        rows = slice(self.rows, self.rows + len(of))
+        self.suffix[:, :, rows, :, self.column - width : self.column] = aligned[:, :, torch.from_numpy(of)]
+        self.start = np.concatenate([self.start, self.column - lengths[of]])
 
-    def _first(self) -> int:
-        return int(self.start.min()) if len(self.start) else self.column
+    def fork(self, parents: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Rows that go on from these rows, some from the same one, some from none. Returns which of `parents` each row
+        now continues: the first child of a row stays in its place, the others are copied to places that are free."""
+        assert self.suffix is not None
+        wanted = parents.cpu().numpy()
+        n = len(wanted)
+        children, first_child = np.unique(wanted, return_index=True)
+        stays = children < n
+        order = np.full(n, -1)
+        order[children[stays]] = first_child[stays]
+        holes = np.flatnonzero(order < 0)
+        order[holes] = np.setdiff1d(np.arange(n), order, assume_unique=True)
+        if len(holes):
+            used = self.suffix[..., self.first : self.column, :]
+            used[:, :, torch.from_numpy(holes)] = used[:, :, torch.from_numpy(wanted[order[holes]])]
+        if len(holes) or n < self.rows:
+            self.start = self.start[wanted[order]]
+            self.prompt = self.prompt if self.copies else self.prompt[wanted[order]]
+            self._regroup()
+        return torch.from_numpy(order).to(self.device)
 
     def _regroup(self) -> None:
-        """Which lane of its prompt each row has: the queries of a prompt's rows read its keys together."""
-        counts = torch.bincount(self.prompt, minlength=len(self.lengths))
-        self.lanes = int(counts.max()) if self.rows else 0
-        order = torch.argsort(self.prompt, stable=True)
-        lane = torch.empty_like(order)
-        lane[order] = torch.arange(self.rows, device=order.device) - (counts.cumsum(0) - counts)[self.prompt[order]]
-        self.place = self.prompt * self.lanes + lane
-        self.regular = bool(torch.equal(self.place, torch.arange(len(self.lengths) * self.lanes, device=order.device)))
-        self.row_of_place = order.new_zeros(len(self.lengths) * self.lanes)
-        self.row_of_place[self.place] = torch.arange(self.rows, device=order.device)
-        self.first = self._first()
-        self.mixed_starts = bool((self.start != self.first).any())
-        width = self.prefix.shape[4] if self.prefix is not None else 0
-        columns = torch.arange(width, device=order.device)
-        beyond = columns >= self.lengths[self.prompt][:, None]
-        self.far_mask = self._hidden(beyond) if bool(beyond.any()) else None
+        """What a step needs to know of its rows: positions, what is hidden from them, and lanes."""
+        self.first = int(self.start.min()) if self.rows else self.column
+        ahead = -self.start if self.copies else self.lengths[self.prompt] - self.start
+        self.ahead = torch.from_numpy(ahead).to(self.device)
+        self.near_mask = None
+        if self.rows and self.start.max() > self.first:
+            self.near_mask = self._hidden(np.arange(self.columns) < self.start[:, None])
+        if not self.copies:
+            self._lanes()
 
-    def _hidden(self, where: Tensor) -> Tensor:
-        """-inf where a row sees nothing, for its scores."""
+    def _lanes(self) -> None:
+        """Which lane of its prompt each row has: the queries of a prompt's rows read its keys in one product."""
         assert self.prefix is not None
-        zeros = torch.zeros(where.shape, dtype=self.prefix.dtype, device=where.device)
-        return zeros.masked_fill_(where, -torch.inf)[:, None, None]
+        counts = np.bincount(self.prompt, minlength=len(self.lengths))
+        self.lanes = int(counts.max()) if self.rows else 0
+        order = np.argsort(self.prompt, kind="stable")
+        place = np.empty_like(order)
+        of = self.prompt[order]
+        place[order] = of * self.lanes + np.arange(self.rows) - (counts.cumsum() - counts)[of]
+        row_of_place = np.zeros(len(self.lengths) * self.lanes, np.int64)
+        row_of_place[place] = np.arange(self.rows)
+        self.regular = np.array_equal(place, np.arange(len(row_of_place)))
+        self.place, self.row_of_place = (torch.from_numpy(x).to(self.device) for x in (place, row_of_place))
+        beyond = np.arange(self.prefix.shape[4]) >= self.lengths[self.prompt][:, None]
+        self.far_mask = self._hidden(beyond) if beyond.any() else None
+
+    def _hidden(self, where: Any) -> Float[Tensor, "rows 1 1 n"]:
+        """-inf where a row sees nothing, for its scores."""
+        assert self.suffix is not None
+        zeros = torch.zeros(where.shape, dtype=self.suffix.dtype, device=self.device)
+        return zeros.masked_fill_(torch.as_tensor(where, device=self.device), -torch.inf)[:, None, None]
 
     # One token more of every row.
 
@@ -120,8 +154,7 @@ class SharedPrefixCache:
         """Run one more token of every row; the logits of the next."""
         if self.column == self.columns:
             self._move_back()
-        positions = self.lengths[self.prompt] + (self.column - self.start)
-        logits = self.model.logits(self.model.hidden(tokens, positions, self))
+        logits = self.model.logits(self.model.hidden(tokens, self.ahead + self.column, self))
         self.column += 1
         return logits
 
@@ -130,7 +163,8 @@ class SharedPrefixCache:
         assert self.suffix is not None
         used = self.suffix[:, :, : self.rows, :, self.first : self.column].clone()
         self.suffix[:, :, : self.rows, :, : used.shape[4]] = used
-        self.start, self.column, self.first = self.start - self.first, self.column - self.first, 0
+        self.start, self.column = self.start - self.first, self.column - self.first
+        self._regroup()
 
     def attend(
         self,
@@ -140,41 +174,34 @@ class SharedPrefixCache:
         value: Float[Tensor, "rows kv_heads dim"],
         scoring: Scoring,
     ) -> Float[Tensor, "rows heads dim"]:
-        """Every row over its prompt, which its siblings read in the same product, and over its own tokens."""
-        assert self.prefix is not None
+        """Every row over its own columns, and over its prompt, which its siblings read in the same product."""
         assert self.suffix is not None
         rows, heads, dim = query.shape
         kv_heads, end = key.shape[1], self.column + 1
         first = self.first if scoring.window is None else max(self.first, end - scoring.window)
         own = self.suffix[layer, :, :rows]
         own[0, :, :, self.column], own[1, :, :, self.column] = key, value
-        keys, values = own[0, :, :, first:end], own[1, :, :, first:end]
         queries = (query * scoring.scaling).reshape(rows, kv_heads, heads // kv_heads, dim)
+        scores = scoring.cap(torch.matmul(queries, own[0, :, :, first:end].transpose(-1, -2)))
+        if self.near_mask is not None:
+            scores += self.near_mask[..., first:end]
+        if self.prefix is None:
+            return torch.matmul(scores.softmax(-1), own[1, :, :, first:end]).reshape(rows, heads, dim)
         far = self._by_row(torch.matmul(self._by_prompt(queries), self.prefix[layer, 0].transpose(-1, -2)))
-        near = torch.matmul(queries, keys.transpose(-1, -2))
-        far_mask, near_mask = self._masks(first, end, scoring.window)
-        scores = scoring.cap(torch.cat([far, near], -1))
-        width = far.shape[-1]
-        if far_mask is not None:
-            scores[..., :width] += far_mask
-        if near_mask is not None:
-            scores[..., width:] += near_mask
-        weights = scores.softmax(-1)
+        far, width = scoring.cap(far), far.shape[-1]
+        far_mask = self._far_mask(scoring.window)
+        weights = torch.cat([far if far_mask is None else far + far_mask, scores], -1).softmax(-1)
         out = self._by_row(torch.matmul(self._by_prompt(weights[..., :width]), self.prefix[layer, 1]))
-        return (out + torch.matmul(weights[..., width:], values)).reshape(rows, heads, dim)
+        return (out + torch.matmul(weights[..., width:], own[1, :, :, first:end])).reshape(rows, heads, dim)
 
-    def _masks(self, first: int, end: int, window: int | None) -> tuple[Tensor | None, Tensor | None]:
-        """What hides prompt padding and what lies behind the window, and what stood in a column before the row did."""
-        far, near = self.far_mask, None
-        if window is not None:
-            assert self.prefix is not None
-            columns = torch.arange(self.prefix.shape[4], device=self.start.device)
-            positions = (self.lengths[self.prompt] + (self.column - self.start))[:, None]
-            lengths = self.lengths[self.prompt][:, None]
-            far = self._hidden((columns >= lengths) | (positions - columns >= window))
-        if self.mixed_starts:
-            near = self._hidden(torch.arange(first, end, device=self.start.device) < self.start[:, None])
-        return far, near
+    def _far_mask(self, window: int | None) -> Float[Tensor, "rows 1 1 M"] | None:
+        """What hides a prompt's padding, and what of it lies before the window."""
+        if window is None:
+            return self.far_mask
+        assert self.prefix is not None
+        columns, lengths = np.arange(self.prefix.shape[4]), self.lengths[self.prompt][:, None]
+        distance = lengths + (self.column - self.start)[:, None] - columns
+        return self._hidden((columns >= lengths) | (distance >= window))
 
     def _by_prompt(self, of_rows: Float[Tensor, "rows kv_heads group E"]) -> Float[Tensor, "P kv_heads LG E"]:
         """What belongs to the rows of one prompt, stacked; places without a row hold another row's, read by nobody."""

@@ -21,36 +21,39 @@ def uniforms(draw: str, group_id: tuple[str, str], answer: int, n: int) -> np.nd
 
 
 def choose(
-    logits: Float[Tensor, "rows V"], temperature: float, noise: Float[Tensor, " rows"] | None
-) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"], Float[Tensor, " rows"]]:
-    """The next token of each row, its log-prob and the entropy in nats, all under the tempered policy.
+    logits: Float[Tensor, "rows V"], temperature: float, row: Int[Tensor, " n"], noise: Float[Tensor, " n"] | None
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """The next token of n answers that stand at these rows, its log-prob and the entropy in nats, all under the
+    tempered policy.
 
-    Greedy without noise; with it, the token at which the cumulative probability passes the row's uniform number.
+    Greedy without noise; with it, the token at which the cumulative probability passes the answer's uniform number.
     """
     logprobs = torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
     probabilities = logprobs.exp()
-    token = logits.argmax(-1) if noise is None else _passed(probabilities, noise)
+    token = logits.argmax(-1)[row] if noise is None else _passed(probabilities, row, noise)
     entropy = -(probabilities * logprobs.clamp(min=-1e4)).sum(-1)
-    return token, logprobs.gather(-1, token[:, None]).squeeze(-1), entropy
+    return token, logprobs[row, token], entropy[row]
 
 
-def _passed(probabilities: Float[Tensor, "rows V"], noise: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
-    """Inverse of the cumulative distribution, in double precision."""
+def _passed(
+    probabilities: Float[Tensor, "rows V"], row: Int[Tensor, " n"], noise: Float[Tensor, " n"]
+) -> Int[Tensor, " n"]:
+    """Inverse of the rows' cumulative distributions, in double precision."""
     size = probabilities.shape[-1]
     if size <= BLOCK:
-        cumulative = probabilities.double().cumsum(-1)
+        cumulative = probabilities.double().cumsum(-1)[row]
         return _position(cumulative, noise[:, None] * cumulative[:, -1:])
     blocks = torch.nn.functional.pad(probabilities, (0, -size % BLOCK)).view(len(probabilities), -1, BLOCK)
-    sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)[row]
     threshold = noise[:, None] * sums[:, -1:]
     block = _position(sums, threshold)
     before = torch.nn.functional.pad(sums, (1, 0)).gather(-1, block[:, None])
-    inside = blocks[torch.arange(len(blocks), device=block.device), block].double().cumsum(-1)
+    inside = blocks[row, block].double().cumsum(-1)
     return block * BLOCK + _position(inside, threshold - before)
 
 
-def _position(cumulative: Float[Tensor, "rows n"], threshold: Float[Tensor, "rows 1"]) -> Int[Tensor, " rows"]:
-    """How many cumulative sums of each row are at most its threshold.
+def _position(cumulative: Float[Tensor, "n places"], threshold: Float[Tensor, "n 1"]) -> Int[Tensor, " n"]:
+    """How many cumulative sums of each line are at most its threshold.
 
     Rounding may put the threshold a hair above the last sum: then the last place with any probability.
     """

@@ -1,6 +1,6 @@
 """The cache as the model itself keeps it, for architectures that no layout fits.
 
-Prompts are padded on the left and copied to each of their rows; rows enter only when all before them have left.
+Prompts are padded on the left and copied where answers part; prompts enter only when all rows before them have left.
 """
 
 from __future__ import annotations
@@ -21,33 +21,25 @@ class PlainCache:
     """What `SharedPrefixCache` does, by the model's own forward pass and cache."""
 
     path = "model's own cache"
+    enters_late = False
 
     def __init__(self, model: LineModel, capacity: int, max_tokens: int) -> None:
         self.model, self.capacity, self.rows = model.model, capacity, 0
         self.cache: Any = None
 
-    @property
-    def room(self) -> int:
-        """How many rows may enter: none until the batch is empty."""
-        return 0 if self.rows else self.capacity
-
-    def admit(self, prompts: Sequence[Ids], counts: Sequence[int]) -> Float[Tensor, "rows V"]:
-        """Run the prompts once and open `counts[i]` rows on each; the logits of their first tokens."""
-        device = self.model.device
-        tokens, self.mask = left_padded(prompts, device)
+    def admit(self, prompts: Sequence[Ids]) -> Float[Tensor, "P V"]:
+        """Run the prompts and open a row on each; the logits of their first tokens."""
+        tokens, self.mask = left_padded(prompts, self.model.device)
         positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.cache = DynamicCache(config=self.model.config)
-        which = torch.repeat_interleave(torch.tensor(counts, device=device))
-        logits = self._forward(tokens, positions)[which]
-        self._select(which)
-        self.position = positions[which, -1:]
-        return logits
+        self.rows, self.position = len(prompts), positions[:, -1:]
+        return self._forward(tokens, positions)
 
-    def keep(self, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """Only these rows go on, in the order given."""
-        self._select(rows)
-        self.position = self.position[rows]
-        return rows
+    def fork(self, parents: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Rows that go on from these rows, in this order."""
+        self._select(parents)
+        self.position = self.position[parents]
+        return torch.arange(len(parents), device=parents.device)
 
     def _select(self, rows: Tensor) -> None:
         self.cache.batch_select_indices(rows)

@@ -1,8 +1,8 @@
 """Draws answers in this process from a Hugging Face causal language model.
 
-Every prompt is run once for all its answers and stays in the cache once (sampling/cache.py); finished answers leave the
-batch and waiting ones enter; every answer has its own stream of random numbers, so that it comes out the same whatever
-else is drawn beside it.
+Every prompt is run once for all its answers and stays in the cache once (sampling/cache.py), and so does what answers
+have in common, until they part; finished answers leave the batch and waiting ones enter; every answer has its own
+stream of random numbers, so that it comes out the same whatever else is drawn beside it.
 """
 
 from __future__ import annotations
@@ -105,28 +105,41 @@ class TransformersSampler:
     def _draw(self, places: Sequence[Place], decoding: Decoding, draw: str) -> _Drawn:
         """One token of every running answer and pass, until no answer runs and none waits."""
         device, width = self.model.device, decoding.max_tokens
-        drawn = _Drawn(len(places), width, self.model)
-        waiting = longest_first(places)
+        drawn, waiting = _Drawn(len(places), width, self.model), longest_first(places)
         noise = torch.zeros(len(places), width, dtype=torch.float64, device=device)
         cache = self.cache(self.line_model, min(self.engine.answers_at_once or 1, len(places)), width)
-        lines, logits = torch.zeros(0, dtype=torch.long, device=device), torch.zeros(0, device=device)
+        # The answers that run, the row of the cache at which each stands, and what the model says after each row.
+        lines = rows = torch.zeros(0, dtype=torch.long, device=device)
+        logits = torch.zeros(0, device=device)
         with self.line_model.running():
-            while waiting or cache.rows:
-                if waiting and cache.room >= min(ENTER_AT * cache.capacity, len(waiting)):
+            while waiting or len(lines):
+                if waiting and self._enters(cache, len(lines), len(waiting)):
                     with clock.span("prefill"):
-                        entering, waiting = waiting[: cache.room], waiting[cache.room :]
+                        room = cache.capacity - len(lines)
+                        entering, waiting = waiting[:room], waiting[room:]
                         noise[entering] = self._noise([places[i] for i in entering], decoding, draw)
-                        logits = torch.cat([logits, cache.admit(*runs(places[i].prompt.ids for i in entering))])
+                        prompts, counts = runs(places[i].prompt.ids for i in entering)
+                        opened = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(device)
                         lines = torch.cat([lines, torch.tensor(entering, device=device)])
+                        rows = torch.cat([rows, len(logits) + opened])
+                        logits = torch.cat([logits, cache.admit(prompts)])
                 with clock.span("decode"):
                     at = noise[lines, drawn.lengths[lines]] if decoding.temperature > 0 else None
-                    tokens, logprobs, entropies = choose(logits, decoding.temperature, at)
-                    running = drawn.add(lines, tokens, logprobs, entropies, self.stop)
-                    if not running.all():
-                        order = cache.keep(running.nonzero().squeeze(1))
-                        lines, tokens = lines[order], tokens[order]
-                    logits = cache.step(tokens) if cache.rows else logits[:0]
+                    chosen = choose(logits, decoding.temperature, rows, at)
+                    running = drawn.add(lines, *chosen, self.stop)
+                    lines, rows, tokens = lines[running], rows[running], chosen[0][running]
+                    rows, parents, tokens = parted(rows, tokens)
+                    order = cache.fork(parents)
+                    rows = torch.argsort(order)[rows]
+                    logits = cache.step(tokens[order]) if len(order) else logits[:0]
         return drawn
+
+    @staticmethod
+    def _enters(cache: SharedPrefixCache | PlainCache, running: int, waiting: int) -> bool:
+        """Whether waiting answers enter now: when a good part of the capacity is free, so that prompts run together."""
+        if not cache.enters_late:
+            return running == 0
+        return cache.capacity - running >= min(ENTER_AT * cache.capacity, waiting)
 
     def _noise(self, places: Sequence[Place], decoding: Decoding, draw: str) -> Tensor:
         """The uniform numbers of these answers, one for each token they may have."""
@@ -166,6 +179,14 @@ def _places(asks: Iterable[Ask], before: Counter[tuple[str, str]]) -> Iterator[P
 def longest_first(places: Sequence[Place]) -> list[int]:
     """The order in which answers enter: prompts of like length together, so that little of their cache is padding."""
     return sorted(range(len(places)), key=lambda i: -len(places[i].prompt.ids))
+
+
+def parted(rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Answers at these rows that go on with these tokens, as branches: the branch of each answer, and of each branch
+    the row it grows from and its token. Answers that have all tokens in common are computed once."""
+    base = int(tokens.max()) + 1 if len(tokens) else 1
+    branches, branch = torch.unique(rows * base + tokens, return_inverse=True)
+    return branch, branches // base, branches % base
 
 
 def runs(prompts: Iterable[Ids]) -> tuple[list[Ids], list[int]]:
