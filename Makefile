@@ -1,12 +1,14 @@
 # make demo       one model, three experts, MEML-GRPO beside GRPO, a report at the end
 # make test       the tests                     make test-long   the tests that take minutes
 # make check      exactly what CI runs          make setup       only install, with all that development needs
+# make bench      one step here and in TRL, side by side, and how near this machine's limit; 20 minutes, free cores
 #
 # Each target makes .venv and installs the versions of constraints.txt, when that has not been done or they changed.
 # Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := dev,bench
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -18,7 +20,7 @@ define install
 @$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(1)]"
 endef
 
-.PHONY: demo test test-long check setup
+.PHONY: demo test test-long check setup bench
 .NOTPARALLEL:
 
 demo: .venv/ready-demo
@@ -38,6 +40,10 @@ check: .venv/ready-dev
 
 setup: .venv/ready-dev
 
+bench: .venv/ready-bench
+	$(BIN)/python benchmarks/limit.py --out benchmarks/results/limit.json
+	$(BIN)/python benchmarks/step_vs_trl.py --out benchmarks/results/step_vs_trl.json
+
 .venv/ready-demo: pyproject.toml constraints.txt
 	$(call install,demo)
 	@touch $@
@@ -46,3 +52,7 @@ setup: .venv/ready-dev
 .venv/ready-dev: pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch .venv/ready-demo $@
+
+.venv/ready-bench: .venv/ready-dev
+	$(call install,$(BENCH))
+	@touch $@

@@ -4,8 +4,8 @@ Query, key and value read the same input, and so do gate and up: one product of 
 
 torch sends float32 products to MKL, which takes its AVX2 path on AMD processors. oneDNN is faster there for large
 products, and torch reaches it by a switch that *allows* bfloat16: it is used only where a trial shows that the result
-is as exact as float32's (processors with AMX would round). The switch slows down the small batched products of attention,
-so it is set around the products of linear layers alone.
+is as exact as float32's (processors with AMX would round). The switch slows down the small batched products of
+attention, so it is set around the products of linear layers alone.
 """
 
 from __future__ import annotations
