@@ -24,8 +24,6 @@ import typer
 from vs_trl.launch import PATH, environment
 
 MIB = 2**20
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
-"""glibc returns what was freed at once, so that a peak is what was needed, not what the allocator kept for later."""
 LARGEST = 20 * 2**30
 """Bytes of data that a child may have; beyond, it fails instead of taking the machine with it."""
 
@@ -40,7 +38,6 @@ def called(
     values: Mapping[str, Any],
     *,
     threads: int = 1,
-    malloc: Mapping[str, str] | None = None,
     largest: int = LARGEST,
 ) -> Any:
     """What the function of a module in benchmarks/ returns in a fresh process. Raises Failed if it does not."""
@@ -49,7 +46,7 @@ def called(
         path = os.pathsep.join(filter(None, [str(PATH), os.environ.get("PYTHONPATH", "")]))
         done = subprocess.run(
             [sys.executable, __file__, module, function, json.dumps(values), str(out), str(largest)],
-            env={**os.environ, "PYTHONPATH": path, **environment(threads, malloc=False), **(malloc or {})},
+            env={**os.environ, "PYTHONPATH": path, **environment(threads, malloc=False)},
             capture_output=True,
             text=True,
             check=False,
