@@ -6,7 +6,7 @@ One factor at a time doubles around a base point: 4 questions, 8 answers of 64 t
 a Llama of 1.1 million parameters. Sampling is timed apart, the rest of a step is its update, both by processor time on
 one thread, the least of all rounds. Slopes are fitted on log-log axes: 1 is linear. Beside each stands that of the
 least time which this machine would need (manyminds/limits.py): attention reads a longer cache for every token, so in
-length it is above 1. Claimed: the step is linear in what it samples, no slope exceeds 1 and its least by more than 0.1;
+length it is above 1. Claimed: the step is linear in what it samples, no slope exceeds both 1 and its least by over 0.1;
 and memory has no part that grows with vocabulary times length. For that the peak of one step is read in fresh processes
 at both ends of either: if an update held its logits, their corner would stand out by `logits_mebibytes`. Takes three
 minutes on one core.
@@ -159,7 +159,7 @@ def dressed(axes: Any, title: str) -> None:
     axes.yaxis.label.set_color(MUTED)
     axes.tick_params(which="both", color=MUTED, labelcolor=MUTED)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}")
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.2g}")
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.3g}")
     axes.grid(True, axis="y", color=RULE)
     axes.spines["bottom"].set_color(MUTED)
 
