@@ -21,4 +21,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 1 << 26}
-    return all(mallopt(which, size) == 1 for which, size in settings.items())
+    taken = [mallopt(which, size) == 1 for which, size in settings.items()]
+    return all(taken)

@@ -42,17 +42,32 @@ def fitted(engine: Engine, model: Any, max_tokens: int = 1) -> Engine:
 
 def activation_bytes(config: Any, engine: Engine) -> int:
     """What a token leaves behind for the backward pass, roughly, in float32: inputs of every product and norm."""
-    width, layers = int(config.hidden_size), int(config.num_hidden_layers)
-    inner = int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width)
-    heads = int(config.num_attention_heads) * int(
-        getattr(config, "head_dim", None) or width // config.num_attention_heads
-    )
+    width, layers = _largest(config, "hidden_size"), _largest(config, "num_hidden_layers")
+    inner = _largest(config, "intermediate_size", "n_inner") or 4 * width
+    heads = _largest(config, "num_attention_heads") * _head_dim(config)
     layer = 4 * (8 * width + 4 * inner + 6 * heads)
     return layer + layers * 4 * width if engine.gradient_checkpointing else layers * layer
 
 
 def kv_bytes(config: Any) -> int:
     """What a token takes in the cache, in float32."""
-    heads = int(config.num_attention_heads)
-    dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return 4 * 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * dim
+    heads = _largest(config, "num_key_value_heads", "num_attention_heads") or 1
+    return 4 * 2 * _largest(config, "num_hidden_layers") * heads * _head_dim(config)
+
+
+def _head_dim(config: Any) -> int:
+    return _largest(config, "head_dim") or _largest(config, "hidden_size") // (
+        _largest(config, "num_attention_heads") or 1
+    )
+
+
+def _largest(config: Any, *names: str) -> int:
+    """The first of these that the configuration has, the largest where layers differ; 0 if it has none."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except (AttributeError, ValueError):  # a configuration whose layers differ may refuse to name one number
+            continue
+        if value:
+            return int(max(value)) if isinstance(value, list | tuple) else int(value)
+    return 0

@@ -11,12 +11,33 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyminds.policy.allocator import keep_freed_memory
-from manyminds.policy.attention import Layout, by_layout
+from manyminds.policy.attention import Layout, Scoring, by_layout
 from manyminds.policy.head import capped, selected
 from manyminds.policy.linear import Quick
 from manyminds.policy.packing import Packed
 
 Precision = Literal["float32", "mixed"]
+
+
+class Counted:
+    """A layout that notes which layers asked, and with which windows; one that must be asked once a layer."""
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        self.calls: list[int] = []
+        self.windows: set[int | None] = set()
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """As `Packed` does. Raises NotImplementedError for keys and values of unlike shapes: no cache holds those."""
+        if key.shape != value.shape:
+            raise NotImplementedError("keys and values differ in shape")
+        self.calls.append(layer)
+        self.windows.add(scoring.window)
+        return self.packed.attend(layer, query, key, value, scoring)
+
+    def sees(self, window: int | None) -> bool:
+        """Whether a window of the model's configuration was told to the layout, if its layers have one."""
+        return window is None or self.windows != {None}
 
 
 class LineModel:
@@ -40,10 +61,8 @@ class LineModel:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Within, `hidden` and `logits` may be called. Weights are rounded to bfloat16 once per `running`."""
-        with (
-            self.attending(),
-            torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "mixed"),
-        ):
+        autocast = self.precision == "mixed" and not self.on_cpu  # on a CPU `Quick` rounds, at less cost
+        with self.attending(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=autocast):
             yield
 
     @contextmanager
@@ -77,15 +96,28 @@ class LineModel:
 
     @torch.no_grad()
     def _agrees(self) -> bool:
-        """Whether a short line says what the model says of it the ordinary way."""
-        if not (getattr(self.model, "_supports_attention_backend", False) and isinstance(self.head, torch.nn.Linear)):
+        """Whether a line of several rows, with prompts and beginnings in common, says what the model says of each row.
+
+        Rows leak into one another where tokens are mixed by anything but attention (convolutions, state spaces).
+        """
+        known = getattr(self.model, "_supports_attention_backend", False)
+        if not (known and isinstance(self.head, torch.nn.Linear) and hasattr(self.model.config, "num_attention_heads")):
             return False
-        tokens = torch.arange(5, device=self.model.device) % self.model.config.vocab_size
-        line = Packed([(tuple(tokens[:2].tolist()), tuple(tokens[2:].tolist()))], self.model.device)
+        size = self.model.config.vocab_size
+        first, second = tuple(i % size for i in (1, 2, 3, 4)), tuple(i % size for i in (5, 6))
+        answers = [tuple(i % size for i in ids) for ids in ((7, 8, 9, 10), (7, 8, 11, 12), (13, 14))]
+        rows = [(first, answers[0]), (first, answers[1]), (second, answers[2])]
+        line, layers = Counted(Packed(rows, self.model.device)), int(self.model.config.num_hidden_layers)
         try:
             with by_layout(self.model):
-                ours = self.logits(self.hidden(line.tokens, line.positions, line)[line.predicts])
-        except (NotImplementedError, TypeError, AttributeError):
+                packed = line.packed
+                ours = self.logits(self.hidden(packed.tokens, packed.positions, line)[packed.predicts])
+        except (NotImplementedError, TypeError, AttributeError, RuntimeError, IndexError):
             return False
-        theirs = self.model(input_ids=tokens[None], use_cache=False).logits[0, 1:4].to(ours.dtype)
-        return torch.allclose(ours, theirs, rtol=1e-2, atol=1e-2 * float(theirs.abs().max()))
+        whole = [torch.tensor([prompt + ids], device=self.model.device) for prompt, ids in rows]
+        said = [self.model(input_ids=ids, use_cache=False).logits[0].to(ours.dtype) for ids in whole]
+        theirs = torch.cat([s[len(prompt) - 1 : -1] for s, (prompt, _) in zip(said, rows, strict=True)])
+        near = torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+        return (
+            near and line.calls == list(range(layers)) and line.sees(getattr(self.model.config, "sliding_window", None))
+        )

@@ -69,10 +69,11 @@ class FastLinear(nn.Linear):
 
 
 class Quick:
-    """A model's plain linear layers as families: quick within `running`, as they were outside."""
+    """A model's plain linear layers as families, but for `apart`: quick within `running`, as they were outside."""
 
-    def __init__(self, model: nn.Module, *, mixed: bool) -> None:
-        plain = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+    def __init__(self, model: nn.Module, *, mixed: bool, apart: nn.Module | None = None) -> None:
+        modules = model.named_modules()
+        plain = {name: module for name, module in modules if type(module) is nn.Linear and module is not apart}
         self.families: list[Family] = []
         for name in list(plain):
             parent, dot, own = name.rpartition(".")

@@ -114,7 +114,9 @@ class Packed:
         self.responses = Grid([paths[row] for row in long], ends[-1], len(line), device) if long else None
         self.prompt_of = torch.tensor([row[0] for row in long], device=device)
         whole = [(number[prompt], ids[:-1]) for prompt, ids in rows]
-        predicting = [token for row in whole for token in (ends[row[0]] - 1, *paths[row])]
+        predicting = [
+            token for row, (_, ids) in zip(whole, rows, strict=True) if ids for token in (ends[row[0]] - 1, *paths[row])
+        ]
         self.predicts = torch.tensor(predicting, device=device)
         self._masks: dict[tuple[str, int | None], Tensor] = {}
 

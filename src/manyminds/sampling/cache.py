@@ -58,7 +58,7 @@ class SharedPrefixCache:
 
     def admit(self, prompts: Sequence[Ids]) -> Float[Tensor, "P V"]:
         """Run the prompts and open a row on each; the logits of their first tokens."""
-        packed = Packed([(prompt, ()) for prompt in prompts], self.device)
+        packed = Packed([(prompt, (0,)) for prompt in prompts], self.device)  # one token to be predicted after each
         prefill = _Prefill(packed)
         hidden = self.model.hidden(packed.tokens, packed.positions, prefill)[packed.predicts]
         fresh = torch.stack(prefill.grids)

@@ -42,7 +42,7 @@ class PlainCache:
         return torch.arange(len(parents), device=parents.device)
 
     def _select(self, rows: Tensor) -> None:
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         self.mask, self.rows = self.mask[rows], len(rows)
 
     def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows V"]:
