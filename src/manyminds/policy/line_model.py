@@ -55,7 +55,8 @@ class LineModel:
         self.on_cpu = model.device.type == "cpu"
         if self.on_cpu:
             keep_freed_memory()
-        self.quick = Quick(model, mixed=self.precision == "mixed") if self.on_cpu else None
+        mixed = self.precision == "mixed"  # but the head: log-probs are float32, where they are drawn and where learnt
+        self.quick = Quick(model, mixed=mixed, apart=self.head) if self.on_cpu else None
         self.fits = self._agrees()
 
     @contextmanager
