@@ -97,6 +97,9 @@ def test_mixed_products_are_of_rounded_numbers(name: str) -> None:
     layers, inputs = linear_layers(model), inputs_of(model, 50)
     with torch.no_grad(), LineModel(model, "mixed").running():
         for one, layer in layers.items():
+            if layer is model.get_output_embeddings():  # log-probs stay float32
+                assert near(layer(inputs[one]), exact(layer, inputs[one]), ROUNDING["float32"])
+                continue
             out = layer(inputs[one]).double() - (0 if layer.bias is None else layer.bias)
             x, weight = (t.to(torch.bfloat16).double() for t in (inputs[one], layer.weight))
             assert near(out, x @ weight.T, 2**-8), one
