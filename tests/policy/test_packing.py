@@ -230,7 +230,10 @@ def test_the_gradient_of_mixed_precision_is_near(name: str) -> None:
     names = list(exact)
     for part in (names, names[:1], names[-1:]):
         wanted, ours = (torch.cat([g[n].flatten() for n in part]) for g in (exact, mixed))
-        assert 1e-4 < (ours - wanted).norm() / wanted.norm() < 0.1
+        if name == "gpt2":  # its linear layers are of a kind of their own, and stay float32
+            assert torch.allclose(ours, wanted, rtol=1e-4, atol=1e-5)
+        else:
+            assert 1e-4 < (ours - wanted).norm() / wanted.norm() < 0.1
 
 
 def test_frozen_weights_have_no_gradient() -> None:

@@ -176,9 +176,12 @@ def test_sampler_and_policy_agree_after_every_update(family: str, first: str, pr
             with torch.no_grad():
                 exact = torch.cat([chosen(said(model, r.prompt.ids, r.ids), r.ids) for r in rollouts])
             rounding = (torch.tensor([x for r in rollouts for x in r.logprobs]) - exact).abs()
-            assert rounding.max() > 1e-3
-            assert distance.mean() < 0.5 * rounding.mean()
-            assert distance.max() < 0.1
+            if family == "gpt2":  # its linear layers are of a kind of their own, and stay float32
+                assert max(rounding.max(), distance.max()) < 1e-4
+            else:
+                assert rounding.max() > 1e-3
+                assert distance.mean() < 0.5 * rounding.mean()
+                assert distance.max() < 0.1
         updated(policy, rollouts)
         if step == 1:  # somebody looks at the weights once more before they change again
             apart(rollouts, policy)
