@@ -2,12 +2,13 @@
 
 A row is a beginning of an answer, and of every answer that has begun so: it splits where they part. All rows write
 their next token's keys at the same column, so a step is one slice assignment and a row's own part of the cache is the
-columns since its start. What changes with every token is on the device; who stands where is kept in numpy.
+columns since its start. Columns come in blocks: a full one is read from end to end, where a processor runs ahead of the
+reader. What changes with every token is on the device; who stands where is kept in numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from manyminds.records import Ids
 
 COPIED_UP_TO = 16
 """Prompts of so few tokens are copied to their rows: reading them once for all costs more than it saves."""
+
+BLOCK = 1 << 19
+"""Keys of a block on a CPU. Rows of all columns, with free ones between the rows, are read three times slower."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -66,14 +70,36 @@ class SharedPrefixCache:
         of = np.array([number[prompt] for prompt in prompts])
         if self.suffix is None:
             self.copies = fresh.shape[4] <= COPIED_UP_TO
-            layers, two, _, kv_heads, _, dim = fresh.shape
-            self.suffix = fresh.new_zeros(layers, two, self.capacity, kv_heads, self.columns, dim)
+            self._open(fresh)
         if self.copies:
             self._copy(fresh, of, packed.prompts.lengths.numpy())
         else:
             self._append(fresh, of, packed.prompts.lengths.numpy())
         self._regroup()
         return self.model.logits(hidden)
+
+    def _open(self, fresh: Tensor) -> None:
+        """Room for all rows' tokens, [layers, 2, blocks, capacity, kv_heads, width, dim]."""
+        layers, two, _, kv_heads, _, dim = fresh.shape
+        few = max(1, BLOCK // (self.capacity * kv_heads * dim))
+        self.width = min(few, self.columns) if self.device.type == "cpu" else self.columns
+        blocks = -(-self.columns // self.width)
+        self.columns = blocks * self.width
+        self.suffix = fresh.new_zeros(layers, two, blocks, self.capacity, kv_heads, self.width, dim)
+
+    def _spans(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
+        """The columns from `first` to before `end`, as blocks and what of each."""
+        for block in range(first // self.width, -(-end // self.width)):
+            start = block * self.width
+            yield block, slice(max(first - start, 0), min(end - start, self.width))
+
+    def _put(self, rows: slice, first: int, values: Tensor) -> None:
+        """Keys and values [layers, 2, rows, kv_heads, n, dim] into the n columns from `first`."""
+        assert self.suffix is not None
+        spans = list(self._spans(first, first + values.shape[4]))
+        parts = values.split([columns.stop - columns.start for _, columns in spans], 4)
+        for (block, columns), part in zip(spans, parts, strict=True):
+            self.suffix[:, :, block, rows, :, columns] = part
 
     def _append(self, fresh: Tensor, of: Numbers, lengths: Numbers) -> None:
         """The prompts to those in the prefix, without those that no row reads any more."""
@@ -85,13 +111,11 @@ class SharedPrefixCache:
 
     def _copy(self, fresh: Tensor, of: Numbers, lengths: Numbers) -> None:
         """The prompts into the columns before their rows' first tokens."""
-        assert self.suffix is not None
         width = fresh.shape[4]
         self.column = max(self.column, width)
         ends = torch.from_numpy((np.arange(width) - (width - lengths[:, None])).clip(0)).to(self.device)
         aligned = fresh.gather(4, ends[None, None, :, None, :, None].expand_as(fresh))
-        rows = slice(self.rows, self.rows + len(of))
-        self.suffix[:, :, rows, :, self.column - width : self.column] = aligned[:, :, torch.from_numpy(of)]
+        self._put(slice(self.rows, self.rows + len(of)), self.column - width, aligned[:, :, torch.from_numpy(of)])
         self.start = np.concatenate([self.start, self.column - lengths[of]])
 
     def fork(self, parents: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -107,8 +131,8 @@ class SharedPrefixCache:
         holes = np.flatnonzero(order < 0)
         order[holes] = np.setdiff1d(np.arange(n), order, assume_unique=True)
         if len(holes):
-            used = self.suffix[..., self.first : self.column, :]
-            used[:, :, torch.from_numpy(holes)] = used[:, :, torch.from_numpy(wanted[order[holes]])]
+            used = self.suffix[:, :, self.first // self.width : -(-self.column // self.width)]
+            used[:, :, :, torch.from_numpy(holes)] = used[:, :, :, torch.from_numpy(wanted[order[holes]])]
         if len(holes) or n < self.rows:
             self.start = self.start[wanted[order]]
             self.prompt = self.prompt if self.copies else self.prompt[wanted[order]]
@@ -159,11 +183,14 @@ class SharedPrefixCache:
         return logits
 
     def _move_back(self) -> None:
-        """The columns in use to the front of the window."""
+        """The columns in use to the front."""
         assert self.suffix is not None
-        used = self.suffix[:, :, : self.rows, :, self.first : self.column].clone()
-        self.suffix[:, :, : self.rows, :, : used.shape[4]] = used
-        self.start, self.column = self.start - self.first, self.column - self.first
+        spans = self._spans(self.first, self.column)
+        used = [self.suffix[:, :, block, : self.rows, :, columns].clone() for block, columns in spans]
+        self.start, self.column = self.start - self.first, 0
+        for part in used:
+            self._put(slice(self.rows), self.column, part)
+            self.column += part.shape[4]
         self._regroup()
 
     def attend(
@@ -179,20 +206,24 @@ class SharedPrefixCache:
         rows, heads, dim = query.shape
         kv_heads, end = key.shape[1], self.column + 1
         first = self.first if scoring.window is None else max(self.first, end - scoring.window)
-        own = self.suffix[layer, :, :rows]
-        own[0, :, :, self.column], own[1, :, :, self.column] = key, value
+        block, place = divmod(self.column, self.width)
+        now = self.suffix[layer, :, block, :rows, :, place]
+        now[0], now[1] = key, value
+        own = [self.suffix[layer, :, block, :rows, :, columns] for block, columns in self._spans(first, end)]
         queries = (query * scoring.scaling).reshape(rows, kv_heads, heads // kv_heads, dim)
-        scores = scoring.cap(torch.matmul(queries, own[0, :, :, first:end].transpose(-1, -2)))
+        near = _joined([torch.matmul(queries, keys.transpose(-1, -2)) for keys, _ in own])
+        near = scoring.cap(near)
         if self.near_mask is not None:
-            scores += self.near_mask[..., first:end]
+            near += self.near_mask[..., first:end]
+        sizes = [keys.shape[2] for keys, _ in own]
         if self.prefix is None:
-            return torch.matmul(scores.softmax(-1), own[1, :, :, first:end]).reshape(rows, heads, dim)
+            return _weighted(near.softmax(-1).split(sizes, -1), own).reshape(rows, heads, dim)
         far = self._by_row(torch.matmul(self._by_prompt(queries), self.prefix[layer, 0].transpose(-1, -2)))
-        far, width = scoring.cap(far), far.shape[-1]
-        far_mask = self._far_mask(scoring.window)
-        weights = torch.cat([far if far_mask is None else far + far_mask, scores], -1).softmax(-1)
-        out = self._by_row(torch.matmul(self._by_prompt(weights[..., :width]), self.prefix[layer, 1]))
-        return (out + torch.matmul(weights[..., width:], own[1, :, :, first:end])).reshape(rows, heads, dim)
+        far, far_mask = scoring.cap(far), self._far_mask(scoring.window)
+        weights = torch.cat([far if far_mask is None else far + far_mask, near], -1).softmax(-1)
+        of_prompt, *of_own = weights.split([far.shape[-1], *sizes], -1)
+        out = self._by_row(torch.matmul(self._by_prompt(of_prompt), self.prefix[layer, 1]))
+        return (out + _weighted(of_own, own)).reshape(rows, heads, dim)
 
     def _far_mask(self, window: int | None) -> Float[Tensor, "rows 1 1 M"] | None:
         """What hides a prompt's padding, and what of it lies before the window."""
@@ -237,6 +268,17 @@ class _Prefill:
         grid = self.packed.prompts
         self.grids.append(torch.stack([grid.spread(key), grid.spread(value)]).transpose(2, 3).contiguous())
         return self.packed.attend(layer, query, key, value, scoring)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The blocks' scores side by side."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
+
+
+def _weighted(weights: Sequence[Tensor], blocks: Sequence[Tensor]) -> Tensor:
+    """The blocks' values, weighted and summed."""
+    first, *others = (torch.matmul(w, values) for w, (_, values) in zip(weights, blocks, strict=True))
+    return sum(others, first)
 
 
 def _beside(old: Tensor, new: Tensor) -> Tensor:
