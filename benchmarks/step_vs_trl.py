@@ -3,10 +3,11 @@
     python benchmarks/step_vs_trl.py [--workloads warm,worst,m25] [--pairs 5] [--threads N] [--precision both]
                                      [--json] [--out benchmarks/results/step_vs_trl.json] [--tune]
 
-Needs manyminds[bench]. Each run is a process of its own: the same model folder, tokenizer, prompts, answers per
-prompt, lengths, threads, learning rate and AdamW, temperature 1, no KL, one optimiser step per batch. The sides run in
-turn, so that what else the machine does falls on both; a ratio is TRL's time over ours within a pair, and the median
-over pairs counts. A run's time per step is the median of its timed steps. For `ratios` both sides compute in float32;
+Needs manyminds[bench]. Each side is a process of its own: the same model folder, tokenizer, prompts, answers per
+prompt, lengths, threads, learning rate and AdamW, temperature 1, no KL, one optimiser step per batch. After their first
+two steps the sides take turns, one waiting while the other works, so that what else the machine does falls on both; a
+ratio is TRL's time over ours within a pair of turns, and the median over pairs counts. For `ratios` both sides compute
+in float32;
 for `ratios_mixed` ours is mixed (linear layers in bfloat16) and TRL's the faster of float32 and its own bf16. What each
 side must have done is asserted in its process, and here that both were asked the same.
 
@@ -21,6 +22,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,13 +31,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from vs_trl.launch import Variant, environment, launch
+from vs_trl.launch import Side, Variant, environment, figures
 from vs_trl.results import compared, context, table
 from vs_trl.workloads import WORKLOADS, Workload, describe, model_folder, tiny
 
 ROWS = (0, 32, 16)
 """TRL's micro-batches that --tune tries, in answers; 0 is all at once."""
-Plan = Sequence[tuple[int, Workload, Variant]]
 
 
 class Precision(StrEnum):
@@ -77,18 +79,26 @@ def chosen(names: list[str] | None, small: bool) -> list[Workload]:
     return [tiny(WORKLOADS[name]) if small else WORKLOADS[name] for name in wanted]
 
 
-def measure(plan: Plan, threads: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every run of the plan, one after the other."""
-    runs = []
-    with tempfile.TemporaryDirectory() as place:
-        folders = {name: model_folder(w, Path(place)) for name, w in {w.name: w for _, w, _ in plan}.items()}
-        for pair, workload, variant in plan:
-            load = os.getloadavg()[0]
-            run = launch(workload, variant, folders[workload.name], threads, Path(place))
-            runs.append({"pair": pair, "load": load, "how": variant.describe(), **run})
-            seconds = f"{run['seconds_per_step']:.3f} s a step ({run['cpu_seconds_per_step']:.3f} by processor)"
-            tell(f"{pair + 1}: {workload.name}, {variant.describe()}: {seconds}")
-    return runs
+def measure(
+    workload: Workload, variants: Sequence[Variant], threads: int, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The figures of all variants in all pairs; within a pair they run in this order, each while the others wait."""
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        folder, sides, loads = model_folder(workload, Path(place)), [], []
+        for variant in variants:
+            sides.append(Side(workload, variant, folder, threads))
+            stack.callback(sides[-1].close)
+        for pair in range(workload.pairs):
+            loads.append(os.getloadavg()[0])
+            for side in sides:
+                began = time.perf_counter()
+                side.step()
+                tell(f"{pair + 1}: {side.name}: {time.perf_counter() - began:.2f} s for {workload.timed} steps")
+        return [
+            {"load": load, **figures(workload, side.variant, side.found, pair)}
+            for pair, load in enumerate(loads)
+            for side in sides
+        ]
 
 
 def main(
@@ -107,12 +117,12 @@ def main(
     if find_spec("trl") is None:
         raise typer.BadParameter("TRL is not installed; install manyminds[bench]")
     began, notes = time.perf_counter(), Console(stderr=True)
-    its = chosen(workloads, small)
-    if tune:
-        plan = [(0, workload, variant) for workload in its for variant in tuning(workload)]
-    else:
-        plan = [(pair, w, variant) for pair in range(pairs) for w in its for variant in variants(w, precision)]
-    runs = measure(plan, threads, lambda words: notes.print(words, style="dim", highlight=False, soft_wrap=True))
+    its, runs = [replace(workload, pairs=pairs) for workload in chosen(workloads, small)], []
+    for workload in its:
+        which = list(tuning(workload)) if tune else variants(workload, precision)
+        runs += measure(
+            workload, which, threads, lambda words: notes.print(words, style="dim", highlight=False, soft_wrap=True)
+        )
     head = {
         "command": f"python benchmarks/step_vs_trl.py --workloads {','.join(w.name for w in its)} --pairs {pairs} "
         f"--threads {threads} --precision {precision}{' --tune' if tune else ''}{' --tiny' if small else ''}",

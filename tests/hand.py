@@ -111,17 +111,16 @@ def evaluated(
     examples: Sequence[Example],
     says: Says,
     *,
-    logits: Tensor | None = None,
-    teacher_logits: Tensor | None = None,
+    teacher_kl: Tensor | None = None,
 ) -> Told:
-    """The losses where the policy gives `says(prompt, response)` as log-probs; logits, where needed, are given too."""
+    """The losses where the policy gives `says(prompt, response)` as log-probs, and perhaps this divergence."""
     terms = method.terms(START)
     batch: Batch = collate(weigh(examples, terms), dtype=torch.float64)
     width = batch.targets.shape[1]
     rows = [says(e.prompt_ids, e.ids) for e in examples]
     padded = [[*row, *[0.0] * (width - len(row))] for row in rows]
     logprobs = torch.tensor(padded, dtype=torch.float64, requires_grad=True)
-    shares = evaluate(terms, Outputs(logprobs, logits, teacher_logits), batch)
+    shares = evaluate(terms, Outputs(logprobs, teacher_kl), batch)
     loss = total(terms, shares)
     if loss.requires_grad:
         torch.autograd.backward(loss)

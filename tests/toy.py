@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from manyminds.batch import Batch, Row, collate
+from manyminds.formulas.divergences import full_kl
 from manyminds.objective import Outputs
 from manyminds.policy.policy import Policy
 from manyminds.records import (
@@ -163,16 +164,16 @@ class ToyPolicy:
         images, width = images_of(batch.media), batch.targets.shape[1]
         logits = at_responses(self.model(batch.tokens, images), batch.starts, width)
         logprobs = logits.log_softmax(-1)
-        teacher = values = None
-        if "teacher_logits" in needs and batch.teacher_tokens is not None:
+        kl = values = None
+        if "teacher_kl" in needs and batch.teacher_tokens is not None:
             with torch.no_grad():
                 teacher = at_responses(self.model(batch.teacher_tokens, images), batch.teacher_starts, width)
+            kl = full_kl(teacher, logits)
         if "values" in needs:
             values = at_responses(self.model.values(batch.tokens, images), batch.starts, width)
         return Outputs(
             logprobs=logprobs.gather(-1, batch.targets[..., None]).squeeze(-1),
-            logits=logits if "logits" in needs else None,
-            teacher_logits=teacher,
+            teacher_kl=kl,
             entropies=-(logprobs.exp() * logprobs).sum(-1) if "entropies" in needs else None,
             values=values,
         )

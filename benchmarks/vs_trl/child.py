@@ -1,22 +1,25 @@
-"""One run of one side, in a process of its own: `python -m vs_trl.child SPEC OUT`; the spec is JSON, OUT a JSON file.
+"""One side of one workload, in a process of its own: `python -m vs_trl.child SPEC`; the spec is JSON.
 
-Imports and loading are over before anything is timed. The spec names side, workload, model folder, precision and
-threads, and for TRL the answers in a micro-batch and changes to its settings.
+It says READY after its first, untimed steps and after those of every pair, and goes on when a line comes in; at the end
+it says FOUND and JSON. The spec names side, workload, model folder, precision and threads, and for TRL the answers in a
+micro-batch and changes to its settings.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from vs_trl.laps import peak_mebibytes
+from vs_trl.laps import Laps, peak_mebibytes
 from vs_trl.workloads import Workload, job
 
+READY, FOUND = "READY", "FOUND "
 
-def run(spec: dict[str, Any]) -> dict[str, Any]:
+
+def run(spec: dict[str, Any], say: TextIO) -> dict[str, Any]:
     """What the run took. Raises AssertionError if it did not do the whole job."""
     import torch
 
@@ -25,16 +28,24 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)
     model, tokenizer = load_model(spec["model"], 0)
-    its = job(Workload(**spec["workload"]), tokenizer)
-    before = fingerprint(model)
+    workload = Workload(**spec["workload"])
+    its, before = job(workload, tokenizer), fingerprint(model)
+
+    def wait(done: int) -> None:
+        if done < workload.steps and done >= workload.warm and not (done - workload.warm) % workload.timed:
+            print(READY, file=say, flush=True)
+            sys.stdin.readline()
+
     if spec["side"] == "trl":
         from vs_trl import trl_side
 
-        laps, settings = trl_side.run(its, model, tokenizer, spec["precision"], spec["rows"], spec["changes"])
+        laps, settings = trl_side.run(
+            its, model, tokenizer, spec["precision"], spec["rows"], spec["changes"], Laps(wait)
+        )
     else:
         from vs_trl import our_side
 
-        laps, settings = our_side.run(its, model, tokenizer, spec["precision"])
+        laps, settings = our_side.run(its, model, tokenizer, spec["precision"], Laps(wait))
     assert fingerprint(model) != before, "nothing was learnt"
     digest = hashlib.sha256(json.dumps(its.prompt_ids).encode()).hexdigest()
     return {"laps": laps, "settings": settings, "peak_mebibytes": peak_mebibytes(), "prompt_ids_sha256": digest}
@@ -46,9 +57,10 @@ def fingerprint(model: Any) -> float:
 
 
 def main() -> None:
-    """Run what the command line says."""
-    spec, out = sys.argv[1:]
-    Path(out).write_text(json.dumps(run(json.loads(spec))), encoding="utf-8")
+    """Run what the command line says. Whatever else is printed, by TRL too, goes to the errors."""
+    say = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    print(FOUND + json.dumps(run(json.loads(sys.argv[1]), say)), file=say, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 
 class Laps:
-    """A lap per step, back to back; `phases` are the wall seconds of the running one by name."""
+    """A lap per step; `phases` are the wall seconds of the running one by name. Between laps, which have numbers from 1
+    on, `wait(number of the last one)` may pause the process: that time is no lap's."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[int], None] = lambda done: None) -> None:
         self.all: list[dict[str, Any]] = []
+        self.wait = wait
         self.start()
 
     def start(self) -> None:
@@ -24,6 +27,7 @@ class Laps:
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         rest = {"rest": wall - sum(self.phases.values())}
         self.all.append({"seconds": wall, "cpu_seconds": cpu, "phases": self.phases | rest, **more})
+        self.wait(len(self.all))
         self.start()
 
     def watch(self, owner: Any, method: str, phase: str) -> None:

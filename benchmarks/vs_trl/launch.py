@@ -1,4 +1,4 @@
-"""Starts one run in a child process and reads what it took."""
+"""Sides of a workload as child processes that take steps when told to, and what they took."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
+from vs_trl.child import FOUND, READY
 from vs_trl.workloads import Workload
 
 PATH = Path(__file__).parents[1]
@@ -54,37 +57,66 @@ def environment(threads: int, malloc: bool) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **QUIET, **(MALLOC if malloc else {})}
 
 
-def launch(workload: Workload, variant: Variant, model: Path, threads: int, place: Path) -> dict[str, Any]:
-    """The run's figures. Raises RuntimeError, with what the child said last, if it failed."""
-    spec = {"workload": asdict(workload), "model": str(model), "threads": threads, **asdict(variant)}
-    out = place / "run.json"
-    out.unlink(missing_ok=True)
-    path = os.pathsep.join(filter(None, [str(PATH), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "vs_trl.child", json.dumps(spec), str(out)],
-        env={**os.environ, "PYTHONPATH": path, **environment(threads, variant.malloc)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not out.exists():
-        last = "\n".join(done.stderr.strip().splitlines()[-12:])
-        raise RuntimeError(f"{workload.name}, {variant.describe()}: the run failed ({done.returncode})\n{last}")
-    return figures(workload, variant, json.loads(out.read_text(encoding="utf-8")))
+class Side:
+    """A variant at work on a workload in a child process, which waits between pairs. Raises RuntimeError, with what the
+    child said last, if it fails."""
+
+    def __init__(self, workload: Workload, variant: Variant, model: Path, threads: int) -> None:
+        self.workload, self.variant, self.name = workload, variant, f"{workload.name}, {variant.describe()}"
+        spec = {"workload": asdict(workload), "model": str(model), "threads": threads, **asdict(variant)}
+        path = os.pathsep.join(filter(None, [str(PATH), os.environ.get("PYTHONPATH", "")]))
+        self.log = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed with the process)
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "vs_trl.child", json.dumps(spec)],
+            env={**os.environ, "PYTHONPATH": path, **environment(threads, variant.malloc)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        self._until_it_waits()
+
+    def step(self) -> None:
+        """A pair's steps, until the child waits again or has finished."""
+        assert self.child.stdin is not None
+        with suppress(BrokenPipeError):  # what it died of is told below
+            self.child.stdin.write("go on\n")
+            self.child.stdin.flush()
+        self._until_it_waits()
+
+    def _until_it_waits(self) -> None:
+        assert self.child.stdout is not None
+        said = self.child.stdout.readline()
+        if said.startswith(FOUND):
+            self.found: dict[str, Any] = json.loads(said.removeprefix(FOUND))
+        elif said.strip() != READY:
+            code = self.child.wait()
+            self.log.seek(0)
+            last = "\n".join(self.log.read().strip().splitlines()[-12:])
+            raise RuntimeError(f"{self.name}: the run failed ({code})\n{last}")
+
+    def close(self) -> None:
+        """End the child, if it still runs."""
+        self.child.kill()
+        self.child.communicate()
+        self.log.close()
 
 
-def figures(workload: Workload, variant: Variant, raw: dict[str, Any]) -> dict[str, Any]:
-    """Medians over the timed steps, beside every step."""
-    timed = raw["laps"][workload.warm :]
+def figures(workload: Workload, variant: Variant, raw: dict[str, Any], pair: int) -> dict[str, Any]:
+    """Medians over a pair's timed steps, beside every one of them."""
+    first = workload.warm + pair * workload.timed
+    timed = raw["laps"][first : first + workload.timed]
     names = {name for lap in timed for name in lap["phases"]}
     return {
+        "pair": pair,
         "workload": workload.name,
         "variant": variant.name,
+        "how": variant.describe(),
         "seconds_per_step": median(lap["seconds"] for lap in timed),
         "cpu_seconds_per_step": median(lap["cpu_seconds"] for lap in timed),
         "sampled_tokens_per_step": median(lap["sampled_tokens"] for lap in timed),
         "phases": {name: median(lap["phases"].get(name, 0.0) for lap in timed) for name in sorted(names)},
-        "steps": raw["laps"],
+        "steps": timed,
         "peak_mebibytes": raw["peak_mebibytes"],
         "prompt_ids_sha256": raw["prompt_ids_sha256"],
         "settings": raw["settings"],

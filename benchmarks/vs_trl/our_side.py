@@ -33,7 +33,9 @@ def parts(job: Job, model: Any, tokenizer: Any, precision: Any) -> tuple[Compose
     return Composed(method.settled(job.experts, workload.new_tokens)), policy, sampler
 
 
-def run(job: Job, model: Any, tokenizer: Any, precision: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def run(
+    job: Job, model: Any, tokenizer: Any, precision: str, laps: Laps | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All steps of the job, a lap for each, and the settings that its recipe would have."""
     method, policy, sampler = parts(job, model, tokenizer, precision)
     drawn: list[list[tuple[Ids, int]]] = []
@@ -43,7 +45,7 @@ def run(job: Job, model: Any, tokenizer: Any, precision: str) -> tuple[list[dict
         with clock.span("reward"):
             return job.judge(rollouts)
 
-    questions, memory, laps = iter(job.questions), method.initial_memory(), Laps()
+    questions, memory, laps = iter(job.questions), method.initial_memory(), laps or Laps()
     for step in range(job.workload.steps):
         with clock.running(clock.Clock()) as taken:
             memory, metrics = training_step(

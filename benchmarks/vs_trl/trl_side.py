@@ -120,12 +120,12 @@ def trainer(job: Job, model: Any, tokenizer: Any, args: Mapping[str, Any], callb
 
 
 def run(
-    job: Job, model: Any, tokenizer: Any, precision: str, rows: int, changes: dict[str, Any]
+    job: Job, model: Any, tokenizer: Any, precision: str, rows: int, changes: dict[str, Any], laps: Laps
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All steps of the job, a lap for each, and the settings: ours with `changes` on top."""
     from transformers import TrainerCallback
 
-    laps, seen = Laps(), Seen()
+    seen = Seen()
 
     class Timing(TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:

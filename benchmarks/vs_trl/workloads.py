@@ -34,9 +34,9 @@ TrlReward = Callable[[str, str, Sequence[int]], float]
 class Workload:
     """One job. `hidden` 0 means the shipped checkpoint and the embedded task; otherwise a Llama from random weights.
 
-    `timed` steps are measured in every process after `warm` ones. `trl_rows` are the answers in TRL's micro-batch by
-    precision (0: all), `trl_best` the precision in which it is faster: what `step_vs_trl.py --tune` found. manyminds
-    derives its own.
+    A process takes `warm` steps, and then `timed` ones in each of the `pairs`. `trl_rows` are the answers in TRL's
+    micro-batch by precision (0: all), `trl_best` the precision in which it is faster: what `step_vs_trl.py --tune`
+    found. manyminds derives its own.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Workload:
     lr: float
     warm: int
     timed: int
+    pairs: int = 1
     hidden: int = 0
     layers: int = 0
     heads: int = 0
@@ -73,7 +74,7 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        return self.warm + self.timed
+        return self.warm + self.timed * self.pairs
 
 
 # TRL's settings are the fastest that --tune found, on one thread and by processor time. Worth knowing: its bf16 slows
@@ -81,15 +82,15 @@ class Workload:
 WORKLOADS = {
     one.name: one
     for one in (
-        Workload("warm", questions=12, answers=8, new_tokens=60, lr=6e-4, warm=2, timed=8),
+        Workload("warm", questions=12, answers=8, new_tokens=60, lr=6e-4, warm=2, timed=4),
         Workload(
             name="worst",
             questions=8,
             answers=8,
             new_tokens=128,
             lr=3e-4,
-            warm=1,
-            timed=2,
+            warm=2,
+            timed=1,
             hidden=256,
             layers=6,
             heads=8,
@@ -103,7 +104,7 @@ WORKLOADS = {
             answers=8,
             new_tokens=128,
             lr=3e-4,
-            warm=1,
+            warm=2,
             timed=1,
             hidden=512,
             layers=8,

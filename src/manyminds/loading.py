@@ -64,7 +64,7 @@ def load(recipe: Recipe, model: str | Path) -> Loaded:
     task, experts, recipe = load_questions(recipe)
     causal, tokenizer = load_model(model, recipe.seed)
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
-    decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens)
+    decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens, stop=recipe.sampling.stop)
     engine = fitted(recipe.engine, causal, recipe.sampling.max_tokens)
     recipe = recipe.model_copy(update={"engine": engine})
     ends = stop_ids(causal, tokenizer)

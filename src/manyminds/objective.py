@@ -19,11 +19,14 @@ from manyminds.formulas.averages import over_sequences
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the policy says of a batch, at response positions; what no term needs is None."""
+    """What the policy says of a batch, at response positions; what no term needs is None.
+
+    `teacher_kl`: KL over the vocabulary from what the same weights say under each row's `teacher_prompt_ids`, without a
+    gradient there; 0 in rows that have no teacher.
+    """
 
     logprobs: Float[Tensor, "B T"]
-    logits: Float[Tensor, "B T V"] | None = None
-    teacher_logits: Float[Tensor, "B T V"] | None = None
+    teacher_kl: Float[Tensor, "B T"] | None = None
     entropies: Float[Tensor, "B T"] | None = None
     values: Float[Tensor, "B T *heads"] | None = None
 
@@ -37,7 +40,7 @@ class Term:
 
     `per_token(outputs, batch)` gives "B T" without reduction; `average` turns lengths and row weights into one weight
     per row. `needs`: planes that must be computed before the first update ("old_logprobs", "reference_logprobs"), and
-    what the policy gives in the same pass ("logits", "teacher_logits", "entropies", "values").
+    what the policy gives in the same pass ("teacher_kl", "entropies", "values").
     `credit`: the advantages at which the term has a gradient at all. Rows without one cost no forward pass: those of
     advantage 0 if the term is proportional to it ("nonzero"), those not above 0 if to its positive part ("positive").
     """

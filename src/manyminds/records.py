@@ -90,10 +90,14 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How answers are drawn. Temperature 0 is greedy; log-probs are always those of the tempered policy."""
+    """How answers are drawn. Temperature 0 is greedy; log-probs are always those of the tempered policy.
+
+    An answer ends with the token that completes one of the strings `stop` in its text.
+    """
 
     temperature: float = 1.0
     max_tokens: int = 256
+    stop: tuple[str, ...] = ()
     mixture: Mixture | None = None
     environment: Environment | None = None
 

@@ -27,10 +27,15 @@ class ExpertConfig(Section):
 
 
 class Sampling(Section):
-    """How answers are drawn in training. Top-p and top-k are not offered: they bias an on-policy loss."""
+    """How answers are drawn. Top-p and top-k are not offered: they bias an on-policy loss.
+
+    `temperature` is training's. An answer ends at the model's end of sequence, after `max_tokens`, or with the token
+    that completes one of the strings `stop`.
+    """
 
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class Engine(Section):

@@ -249,9 +249,9 @@ def test_solutions_are_needed_only_where_they_are_learnt() -> None:
     assert MEMLGRPO(hard_coefficient=0.0).needs == frozenset()
 
 
-def test_the_full_estimator_says_so_when_it_is_given_no_logits() -> None:
+def test_the_full_estimator_says_so_when_it_is_given_none() -> None:
     method = meml(mutual_estimator="full")
     (term,) = [term for term in method.terms(Progress(1, 0.0)) if term.name == "mutual"]
-    assert term.needs == {"logits", "teacher_logits"}
-    with pytest.raises(ValueError, match="teacher_logits"):
+    assert term.needs == {"teacher_kl"}
+    with pytest.raises(ValueError, match="teacher_kl"):
         evaluated(method, of_kind(lesson_of(method, [golden()]), "borrowed"), says_borrowed)

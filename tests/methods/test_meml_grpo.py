@@ -9,6 +9,7 @@ import torch
 
 from golden import LOGPROBS, REWARDS, golden, meml, says_borrowed
 from hand import Draws, evaluated, group, lesson_of, of_kind
+from manyminds.formulas.divergences import full_kl
 from manyminds.methods.compose import Composed
 from manyminds.methods.meml_grpo import MEMLGRPO
 from manyminds.records import Example, Floats, Progress
@@ -115,7 +116,7 @@ def test_full_estimator_is_the_divergence_over_the_vocabulary() -> None:
     borrowed = of_kind(lesson_of(method, [golden()]), "borrowed")
     teacher = STRONG.log().expand(3, 1, 3).clone().requires_grad_()
     student = WEAK.log().expand(3, 1, 3).clone().requires_grad_()
-    told = evaluated(method, borrowed, says_borrowed, logits=student, teacher_logits=teacher)
+    told = evaluated(method, borrowed, says_borrowed, teacher_kl=full_kl(teacher, student))
     assert told.losses["mutual"] == pytest.approx(0.373386, abs=1e-6)
     assert {e.teacher_prompt_ids for e in borrowed} == {(1, 101)}
     assert teacher.grad is None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from manyminds.policy import head
-from manyminds.policy.head import selected
+from manyminds.policy.head import divergence, selected
 
 ROWS, WIDTH, VOCABULARY = 7, 5, 11
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -165,6 +165,9 @@ def test_logits_of_all_rows_are_never_there(rows_at_once: int, monkeypatch: pyte
         assert entropies is not None
         (logprobs + entropies).sum().backward()
     assert sizes.largest == max(rows_at_once * vocabulary, vocabulary * width, rows * width)
+    with Sizes() as sizes:
+        divergence(linear, hidden, torch.randn(rows, width)).sum().backward()
+    assert sizes.largest == max(rows_at_once * vocabulary, vocabulary * width, rows * width)
 
 
 def test_a_certain_token_has_finite_gradients(at_once: int) -> None:
@@ -195,3 +198,42 @@ def test_half_precision_is_summed_in_single() -> None:
     assert of_hidden.dtype == torch.bfloat16
     assert ours.dtype == torch.float32
     assert torch.allclose(ours, wanted, rtol=0, atol=0.02 * float(wanted.abs().max()))
+
+
+# Divergence from a teacher.
+
+
+def divergence_plainly(
+    linear: nn.Linear, hidden: Tensor, teacher: Tensor, temperature: float = 1.0, softcap: float | None = None
+) -> Tensor:
+    """With the logits of all rows at once."""
+    raw = [linear(teacher).detach(), linear(hidden)]
+    capped = raw if softcap is None else [torch.tanh(logits / softcap) * softcap for logits in raw]
+    taught, said = ((logits / temperature).log_softmax(-1) for logits in capped)
+    return (taught.exp() * (taught - said)).sum(-1)
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_divergence_and_its_gradient_are_those_of_the_softmax(
+    settings: dict[str, Any], bias: bool, at_once: int
+) -> None:
+    linear, hidden, _ = parts(bias=bias)
+    teacher = torch.randn_like(hidden).mul_(2).requires_grad_()
+    by = torch.randn(ROWS, dtype=torch.float64)
+    theirs = divergence_plainly(linear, hidden, teacher, **settings)
+    wanted = gradients((by * theirs).sum(), hidden, linear.weight, linear.bias)
+    ours = divergence(linear, hidden, teacher, **settings)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    for one, other in zip(gradients((by * ours).sum(), hidden, linear.weight, linear.bias), wanted, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+        assert other.abs().max() > 1e-2
+    assert teacher.grad is None
+
+
+def test_a_divergence_from_itself_is_nothing() -> None:
+    linear, hidden, _ = parts()
+    ours = divergence(linear, hidden, hidden)
+    assert torch.allclose(ours, torch.zeros(ROWS, dtype=torch.float64), rtol=0, atol=1e-12)
+    (slope,) = gradients(ours.sum(), hidden)
+    assert torch.allclose(slope, torch.zeros_like(slope), rtol=0, atol=1e-12)

@@ -148,26 +148,26 @@ def test_a_micro_batch_runs_a_shared_prompt_once() -> None:
 @pytest.mark.parametrize("pairs", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_row_is_what_it_is_alone(name: str, pairs: Sequence[tuple[Ids, Ids]]) -> None:
-    """Log-probs, entropies and logits, those of the teacher's prompt as well."""
+    """Log-probs and entropies, and the divergence from the same response under the teacher's prompt."""
     model, examples = model_of(name), examples_of(pairs)
     policy = policy_of(model, temperature=0.7)
     batch = collate([Row(example, (1.0,)) for example in examples], dtype=torch.float64)
     with torch.no_grad():
-        outputs = policy.forward(batch, frozenset({"entropies", "logits", "teacher_logits"}))
+        outputs = policy.forward(batch, frozenset({"entropies", "teacher_kl"}))
         assert outputs.entropies is not None
-        assert outputs.logits is not None
-        assert (outputs.teacher_logits is None) is not any(e.teacher_prompt_ids for e in examples)
+        assert (outputs.teacher_kl is None) is not any(e.teacher_prompt_ids for e in examples)
         for i, e in enumerate(examples):
             n, each = len(e.ids), plainly(model, e.prompt_ids, e.ids, 0.7)
             chosen = each.gather(-1, torch.tensor(e.ids)[:, None]).squeeze(-1)
             assert torch.allclose(outputs.logprobs[i, :n], chosen, rtol=0, atol=1e-5)
             assert torch.allclose(outputs.entropies[i, :n], -(each.exp() * each).sum(-1), rtol=0, atol=1e-5)
-            assert torch.allclose(outputs.logits[i, :n].log_softmax(-1), each, rtol=0, atol=1e-5)
             assert not outputs.logprobs[i, n:].any()
             assert not outputs.entropies[i, n:].any()
-            if outputs.teacher_logits is not None:
+            if outputs.teacher_kl is not None:
                 taught = plainly(model, e.teacher_prompt_ids or e.prompt_ids, e.ids, 0.7)
-                assert torch.allclose(outputs.teacher_logits[i, :n].log_softmax(-1), taught, rtol=0, atol=1e-5)
+                divergence = (taught.exp() * (taught - each)).sum(-1)
+                assert torch.allclose(outputs.teacher_kl[i, :n], divergence, rtol=0, atol=1e-5)
+                assert not outputs.teacher_kl[i, n:].any()
 
 
 # The gradient.
@@ -175,7 +175,7 @@ def test_every_row_is_what_it_is_alone(name: str, pairs: Sequence[tuple[Ids, Ids
 TERMS = (
     Term("policy", "sampled", ClippedSurrogate(0.2, 0.2), credit="nonzero"),
     Term("entropy", "sampled", lambda outputs, batch: -outputs.entropies, 0.1, needs=frozenset({"entropies"})),
-    Term("mutual", "borrowed", FullDivergence(), 0.3, over_tokens, frozenset({"logits", "teacher_logits"})),
+    Term("mutual", "borrowed", FullDivergence(), 0.3, over_tokens, frozenset({"teacher_kl"})),
 )
 
 

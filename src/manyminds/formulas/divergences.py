@@ -38,7 +38,7 @@ def k3(teacher_logprobs: Float[Tensor, "B T"], logprobs: Float[Tensor, "B T"]) -
     return torch.expm1(u) - u
 
 
-def full_kl(teacher_logits: Float[Tensor, "B T V"], logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T"]:
+def full_kl(teacher_logits: Float[Tensor, "*places V"], logits: Float[Tensor, "*places V"]) -> Float[Tensor, "*places"]:
     """KL(p_teacher || p_student) = sum_v p_teacher(v) (log p_teacher(v) - log p_student(v)), at every token.
 
     Limits: never negative but for rounding; 0 where they agree; d/d logits = softmax(logits) - p_teacher.

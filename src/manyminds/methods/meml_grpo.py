@@ -270,7 +270,7 @@ class MEMLGRPO(GRPO):
             "k3": K3FromWriter(),
             "full": FullDivergence(),
         }
-        needs = frozenset({"logits", "teacher_logits"}) if self.mutual_estimator == "full" else frozenset()
+        needs = frozenset({"teacher_kl"}) if self.mutual_estimator == "full" else frozenset()
         return (Term("mutual", "borrowed", per_token[self.mutual_estimator], self.mutual_coefficient, average, needs),)
 
     def hard_term(self) -> Term:

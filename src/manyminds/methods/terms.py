@@ -65,9 +65,9 @@ class FullDivergence:
     """KL(teacher || student) over the whole vocabulary at every position; the teacher reads `teacher_prompt_ids`."""
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
-        if outputs.logits is None or outputs.teacher_logits is None:
-            raise ValueError("FullDivergence needs 'logits' and 'teacher_logits'")
-        return divergences.full_kl(outputs.teacher_logits, outputs.logits)
+        if outputs.teacher_kl is None:
+            raise ValueError("FullDivergence needs 'teacher_kl'")
+        return outputs.teacher_kl
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Log-probs of chosen tokens without the logits of all of them: the head and its softmax, some rows at a time.
+"""Log-probs of chosen tokens, and divergences, without the logits of all rows: the head, some of them at a time.
 
 Peak memory is that of `LOGITS_AT_ONCE` numbers and does not grow with rows times vocabulary. Nothing of size V is kept
 for the backward pass, which makes the logits again, and the head's gradient is added where it lives.
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from manyminds.formulas.divergences import full_kl
 
 LOGITS_AT_ONCE = 1 << 24
 """64 MiB of float32 logits: with a vocabulary of 150,000 some hundred rows, enough for full-speed products."""
@@ -64,17 +66,59 @@ class _Selected(torch.autograd.Function):
                 each = each.clamp(min=-1e4)
                 entropy = -(p * each).sum(-1, keepdim=True)
                 slope -= p * (each + entropy) * by_entropy[rows, None]
-            slope /= ctx.temperature
-            if ctx.softcap is not None:
-                slope *= 1 - (capped_logits / ctx.softcap).square()
-            slope = slope.to(hidden.dtype)
-            if of_hidden is not None:
-                of_hidden[rows] = slope @ weight.to(slope.dtype)
-            if ctx.needs_input_grad[1]:
-                _grad(weight).addmm_(slope.T.to(weight.dtype), hidden[rows].to(weight.dtype))
-            if bias is not None and ctx.needs_input_grad[2]:
-                _grad(bias).add_(slope.sum(0))
+            _pass_on(ctx, slope, capped_logits, hidden[rows], None if of_hidden is None else of_hidden[rows])
         return of_hidden, None, None, None, None, None, None
+
+
+class _Divergence(torch.autograd.Function):
+    """KL(p_teacher || p) with p of softmax(cap(h W^T + b) / temperature):  d KL / d z = p - p_teacher.
+
+    The teacher is the same head on other hidden states, and has no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        teacher: Tensor,
+        temperature: float,
+        softcap: float | None,
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, teacher)
+        ctx.temperature, ctx.softcap = temperature, softcap
+        each = torch.empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+        for rows in _chunks(len(hidden), len(weight)):
+            taught, said = (_logprobs(states[rows], weight, bias, ctx)[0] for states in (teacher, hidden))
+            each[rows] = full_kl(taught, said)
+        return each
+
+    @staticmethod
+    def backward(ctx: Any, by_divergence: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, teacher = ctx.saved_tensors
+        of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for rows in _chunks(len(hidden), len(weight)):
+            said, capped_logits = _logprobs(hidden[rows], weight, bias, ctx)
+            taught = _logprobs(teacher[rows], weight, bias, ctx)[0]
+            slope = (said.exp() - taught.exp()) * by_divergence[rows, None]
+            _pass_on(ctx, slope, capped_logits, hidden[rows], None if of_hidden is None else of_hidden[rows])
+        return of_hidden, None, None, None, None, None
+
+
+def _pass_on(ctx: Any, slope: Tensor, capped_logits: Tensor, hidden: Tensor, of_hidden: Tensor | None) -> None:
+    """The gradient in tempered logits, back through temperature and cap to the hidden states, weight and bias."""
+    _, weight, bias, _ = ctx.saved_tensors
+    slope /= ctx.temperature
+    if ctx.softcap is not None:
+        slope *= 1 - (capped_logits / ctx.softcap).square()
+    slope = slope.to(hidden.dtype)
+    if of_hidden is not None:
+        of_hidden.copy_(slope @ weight.to(slope.dtype))
+    if ctx.needs_input_grad[1]:
+        _grad(weight).addmm_(slope.T.to(weight.dtype), hidden.to(weight.dtype))
+    if bias is not None and ctx.needs_input_grad[2]:
+        _grad(bias).add_(slope.sum(0))
 
 
 def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, ctx: Any) -> tuple[Tensor, Tensor]:
@@ -112,3 +156,20 @@ def selected(
     apply: Any = _Selected.apply
     logprobs, entropies = apply(hidden, head.weight, head.bias, targets, temperature, softcap, entropy)
     return logprobs, entropies if entropy else None
+
+
+def divergence(
+    head: nn.Linear,
+    hidden: Float[Tensor, "n W"],
+    teacher: Float[Tensor, "n W"],
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> Float[Tensor, " n"]:
+    """KL(p_teacher || p) in nats over the vocabulary, each the tempered softmax of the head on its hidden states.
+
+    Gradients flow as in `selected`; none to the teacher. Formula: `formulas.divergences.full_kl`.
+    """
+    apply: Any = _Divergence.apply
+    each: Tensor = apply(hidden, head.weight, head.bias, teacher, temperature, softcap)
+    return each

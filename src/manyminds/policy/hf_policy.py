@@ -86,11 +86,11 @@ class HFPolicy:
         return [collate(chunk, dtype=wide, device=self.model.device) for chunk in chunks]
 
     def forward(self, batch: Batch, needs: frozenset[str]) -> Outputs:
-        """Log-probs of the targets; entropies, logits and teacher logits where needed.
+        """Log-probs of the targets; entropies and the divergence from the teacher's prompt where needed.
 
         Raises ValueError for a need that this policy does not know.
         """
-        unknown = needs - {"old_logprobs", "reference_logprobs", "logits", "teacher_logits", "entropies"}
+        unknown = needs - {"old_logprobs", "reference_logprobs", "teacher_kl", "entropies"}
         if unknown:
             raise ValueError(f"this policy cannot give {', '.join(sorted(unknown))}")
         saving = checkpointing.checkpointing(self.model) if self.engine.gradient_checkpointing else nullcontext()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyminds.policy.allocator import keep_freed_memory
 from manyminds.policy.attention import Layout, Scoring, by_layout
-from manyminds.policy.head import capped, selected
+from manyminds.policy.head import capped, divergence, selected
 from manyminds.policy.linear import Quick
 from manyminds.policy.packing import Packed
 
@@ -91,9 +91,18 @@ class LineModel:
         self, hidden: Float[Tensor, "n W"], targets: Int[Tensor, " n"], temperature: float, *, entropy: bool
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
         """Log-probs of the targets, and entropies if wanted, never holding the logits of all rows."""
-        if self.precision == "mixed" and not self.on_cpu:
-            hidden = hidden.to(torch.bfloat16)
+        hidden = self._for_head(hidden)
         return selected(self.head, hidden, targets, temperature=temperature, softcap=self.softcap, entropy=entropy)
+
+    def divergence(
+        self, hidden: Float[Tensor, "n W"], teacher: Float[Tensor, "n W"], temperature: float
+    ) -> Float[Tensor, " n"]:
+        """KL(teacher || this) between what the head makes of these hidden states, never holding all rows' logits."""
+        hidden, teacher = self._for_head(hidden), self._for_head(teacher)
+        return divergence(self.head, hidden, teacher, temperature=temperature, softcap=self.softcap)
+
+    def _for_head(self, hidden: Tensor) -> Tensor:
+        return hidden.to(torch.bfloat16) if self.precision == "mixed" and not self.on_cpu else hidden
 
     @torch.no_grad()
     def _agrees(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from manyminds.batch import Batch, Row
+from manyminds.formulas.divergences import full_kl
 from manyminds.objective import Outputs
 from manyminds.policy.line_model import LineModel
 from manyminds.policy.packing import Packed
@@ -16,18 +17,18 @@ from manyminds.records import Ids
 
 
 def read(model: LineModel, batch: Batch, needs: frozenset[str], temperature: float) -> Outputs:
-    """Log-probs of the targets; entropies, logits and (without gradient) teacher logits where needed."""
+    """Log-probs of the targets; entropies and the divergence from the teachers' prompts where needed."""
     reader = _InALine if model.fits else _Padded
     with model.running():
         row = reader(model, batch, [e.prompt_ids for e in batch.examples], temperature)
         logprobs, entropies = row.selected(entropy="entropies" in needs)
-        logits = row.logits() if "logits" in needs else None
-        teacher = None
-        if "teacher_logits" in needs and any(e.teacher_prompt_ids for e in batch.examples):
+        kl = None
+        if "teacher_kl" in needs and any(e.teacher_prompt_ids for e in batch.examples):
             with torch.no_grad():
                 prompts = [e.teacher_prompt_ids or e.prompt_ids for e in batch.examples]
-                teacher = reader(model, batch, prompts, temperature).logits()
-    return Outputs(logprobs, logits, teacher, entropies)
+                teacher: Any = reader(model, batch, prompts, temperature)
+            kl = row.divergence(teacher)
+    return Outputs(logprobs, kl, entropies)
 
 
 class _InALine:
@@ -48,15 +49,14 @@ class _InALine:
         logprobs, entropies = self.model.selected(self.hidden, self.targets, self.temperature, entropy=entropy)
         return self._grid(logprobs), None if entropies is None else self._grid(entropies)
 
-    def logits(self) -> Tensor:
-        """Tempered logits, "B T V"."""
-        return self._grid(self.model.logits(self.hidden) / self.temperature)
+    def divergence(self, teacher: _InALine) -> Tensor:
+        """KL(teacher || this) at every token, "B T"."""
+        return self._grid(self.model.divergence(self.hidden, teacher.hidden, self.temperature))
 
     def _grid(self, values: Tensor) -> Tensor:
         """What was said of response tokens in a line, at their rows; 0 at padding."""
         size = self.shape[0] * self.shape[1]
-        grid = values.new_zeros(size, *values.shape[1:]).index_copy(0, self.places, values)
-        return grid.view(*self.shape, *values.shape[1:])
+        return values.new_zeros(size).index_copy(0, self.places, values).view(self.shape)
 
 
 class _Padded:
@@ -81,9 +81,9 @@ class _Padded:
         entropies = -(each.exp() * each.clamp(min=-1e4)).sum(-1) if entropy else None
         return each.gather(-1, self.targets[..., None]).squeeze(-1), entropies
 
-    def logits(self) -> Tensor:
-        """Tempered logits, "B T V"."""
-        return self.tempered
+    def divergence(self, teacher: _Padded) -> Tensor:
+        """As `_InALine.divergence`."""
+        return full_kl(teacher.tempered, self.tempered)
 
 
 def chunked(rows: Sequence[Row], tokens: int, *, shared: bool) -> list[list[Row]]:

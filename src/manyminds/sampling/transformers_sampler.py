@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -26,6 +27,7 @@ from manyminds.records import Ask, Decoding, Ids, Prompt, Rollout
 from manyminds.sampling.cache import SharedPrefixCache
 from manyminds.sampling.draws import choose, uniforms
 from manyminds.sampling.plain_cache import PlainCache
+from manyminds.sampling.stopping import Stopping
 from manyminds.sections import Engine
 
 ENTER_AT = 1 / 4
@@ -52,20 +54,21 @@ class _Drawn:
         self.lengths = torch.zeros(lines, dtype=torch.long, device=device)
         self.stopped = torch.zeros(lines, dtype=torch.bool, device=device)
 
-    def add(self, lines: Tensor, tokens: Tensor, logprobs: Tensor, entropies: Tensor, stop: Tensor) -> Tensor:
+    def add(self, lines: Tensor, tokens: Tensor, logprobs: Tensor, entropies: Tensor, stopping: Stopping) -> Tensor:
         """One more token of these answers; which of them go on after it."""
         at = self.lengths[lines]
         self.tokens[lines, at], self.logprobs[lines, at], self.entropies[lines, at] = tokens, logprobs, entropies
         self.lengths[lines] = at + 1
-        self.stopped[lines] = stopped = torch.isin(tokens, stop)
+        self.stopped[lines] = stopped = stopping(self.tokens, lines, at)
         return ~stopped & (at + 1 < self.width)
 
 
 class TransformersSampler:
     """Samples from `model` (shared with the policy that trains it).
 
-    At most `engine.answers_at_once` answers run together. Answers end at a token of `stop_ids`, which is kept. `path`
-    says how the cache is kept: "shared prefix", or "model's own cache" for architectures that no layout fits.
+    At most `engine.answers_at_once` answers run together. Answers end at a token of `stop_ids`, or with one that
+    completes a string of `decoding.stop`; it is kept. `path` says how the cache is kept: "shared prefix", or "model's
+    own cache" for architectures that no layout fits.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class TransformersSampler:
         engine: Engine | None = None,
     ) -> None:
         self.model, self.tokenizer, self.decoding = model, tokenizer, decoding
-        self.stop = torch.tensor(stop_ids, dtype=torch.long, device=model.device)
+        self.stopping = partial(Stopping, stop_ids, tokenizer=tokenizer, device=model.device)
         self.engine = fitted(engine or Engine(), model, decoding.max_tokens)
         self.line_model = LineModel(model, self.engine.precision)
         self.cache = SharedPrefixCache if self.line_model.fits else PlainCache
@@ -105,6 +108,7 @@ class TransformersSampler:
     def _draw(self, places: Sequence[Place], decoding: Decoding, draw: str) -> _Drawn:
         """One token of every running answer and pass, until no answer runs and none waits."""
         device, width = self.model.device, decoding.max_tokens
+        stopping = self.stopping(decoding.stop)
         drawn, waiting = _Drawn(len(places), width, self.model), longest_first(places)
         noise = torch.zeros(len(places), width, dtype=torch.float64, device=device)
         cache = self.cache(self.line_model, min(self.engine.answers_at_once or 1, len(places)), width)
@@ -126,7 +130,7 @@ class TransformersSampler:
                 with clock.span("decode"):
                     at = noise[lines, drawn.lengths[lines]] if decoding.temperature > 0 else None
                     chosen = choose(logits, decoding.temperature, rows, at)
-                    running = drawn.add(lines, *chosen, self.stop)
+                    running = drawn.add(lines, *chosen, stopping)
                     lines, rows, tokens = lines[running], rows[running], chosen[0][running]
                     rows, parents, tokens = parted(rows, tokens)
                     order = cache.fork(parents)
