@@ -94,10 +94,11 @@ def measure(
                 began = time.perf_counter()
                 side.step()
                 tell(f"{pair + 1}: {side.name}: {time.perf_counter() - began:.2f} s for {workload.timed} steps")
+        found = [side.finish() for side in sides]  # none ends, which takes time, while another is timed
         return [
-            {"load": load, **figures(workload, side.variant, side.found, pair)}
+            {"load": load, **figures(workload, side.variant, raw, pair)}
             for pair, load in enumerate(loads)
-            for side in sides
+            for side, raw in zip(sides, found, strict=True)
         ]
 
 

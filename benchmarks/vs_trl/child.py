@@ -1,6 +1,6 @@
 """One side of one workload, in a process of its own: `python -m vs_trl.child SPEC`; the spec is JSON.
 
-It says READY after its first, untimed steps and after those of every pair, and goes on when a line comes in; at the end
+It says READY after its first, untimed steps and after those of every pair, and goes on when a line comes in; in the end
 it says FOUND and JSON. The spec names side, workload, model folder, precision and threads, and for TRL the answers in a
 micro-batch and changes to its settings.
 """
@@ -32,7 +32,7 @@ def run(spec: dict[str, Any], say: TextIO) -> dict[str, Any]:
     its, before = job(workload, tokenizer), fingerprint(model)
 
     def wait(done: int) -> None:
-        if done < workload.steps and done >= workload.warm and not (done - workload.warm) % workload.timed:
+        if done >= workload.warm and not (done - workload.warm) % workload.timed:
             print(READY, file=say, flush=True)
             sys.stdin.readline()
 

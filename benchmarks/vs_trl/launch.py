@@ -74,26 +74,33 @@ class Side:
             stderr=self.log,
             text=True,
         )
-        self._until_it_waits()
+        self._hear()
 
     def step(self) -> None:
-        """A pair's steps, until the child waits again or has finished."""
+        """A pair's steps, until the child waits again."""
+        self._go_on()
+
+    def finish(self) -> dict[str, Any]:
+        """All that the child has to say, after the last pair."""
+        found: dict[str, Any] = json.loads(self._go_on().removeprefix(FOUND))
+        return found
+
+    def _go_on(self) -> str:
         assert self.child.stdin is not None
         with suppress(BrokenPipeError):  # what it died of is told below
             self.child.stdin.write("go on\n")
             self.child.stdin.flush()
-        self._until_it_waits()
+        return self._hear()
 
-    def _until_it_waits(self) -> None:
+    def _hear(self) -> str:
         assert self.child.stdout is not None
         said = self.child.stdout.readline()
-        if said.startswith(FOUND):
-            self.found: dict[str, Any] = json.loads(said.removeprefix(FOUND))
-        elif said.strip() != READY:
+        if not said.startswith((READY, FOUND)):
             code = self.child.wait()
             self.log.seek(0)
             last = "\n".join(self.log.read().strip().splitlines()[-12:])
             raise RuntimeError(f"{self.name}: the run failed ({code})\n{last}")
+        return said
 
     def close(self) -> None:
         """End the child, if it still runs."""
