@@ -16,19 +16,17 @@ on. `--toy` runs everything in seconds on a CPU, at a size of which the figures 
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from limit import Size, best, better, lesson
-from rich.console import Console
+from telling import AsJson, Out, give, tell
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from manyminds.checkpoint import versions
@@ -261,8 +259,8 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def main(
     toy: Annotated[bool, typer.Option("--toy", help="On a CPU, at a size of which the figures mean nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The JSON on one line.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """How near to a GPU's limits are drawing answers and learning from them, and how near is transformers' own?"""
     if not toy and not torch.cuda.is_available():
@@ -270,11 +268,7 @@ def main(
             "This benchmark needs a CUDA GPU, and torch finds none here; --toy tries the script on a CPU.", err=True
         )
         raise typer.Exit(2)
-    notes, began = Console(stderr=True), time.perf_counter()
-
-    def tell(words: str) -> None:
-        notes.print(words, style="dim", highlight=False)
-
+    began = time.perf_counter()
     found = run(TOY if toy else FULL, "cpu" if toy else "cuda", tell)
     head = {
         "command": f"python benchmarks/gpu.py{' --toy' if toy else ''}",
@@ -282,9 +276,7 @@ def main(
         "versions": versions(),
     }
     found = {**head, "wall_seconds": time.perf_counter() - began, **found}
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=None if as_json else 1))
+    give(found, lambda text: text.print_json(data=found), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

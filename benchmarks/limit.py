@@ -11,18 +11,18 @@ less than three minutes on two cores that nothing else uses; beside other work, 
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from telling import AsJson, Out, give, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from manyminds.checkpoint import versions
@@ -198,7 +198,7 @@ def run(models: Sequence[str], threads: int, tell: Callable[[str], None]) -> dic
     return {**head, "limits": {dtype: asdict(one) for dtype, one in limits.items()}, "models": rows}
 
 
-def show(text: Console, found: dict[str, Any]) -> None:
+def show(found: dict[str, Any], text: Console) -> None:
     """The machine's rates, and a line for every model and precision."""
     for dtype, one in found["limits"].items():
         text.print(f"{dtype}: {one['gemm_flops_per_s'] / 1e9:.0f} GFLOP/s in matrix products", highlight=False)
@@ -221,21 +221,15 @@ def main(
         torch.get_num_threads()
     ),
     model: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(MODELS)}; may be repeated.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """How near do drawing answers and learning from them come to what this machine can do at most?"""
     unknown = sorted({*(model or ())} - MODELS.keys())
     if unknown:
         raise typer.BadParameter(f"there is no model '{unknown[0]}'; known are {', '.join(MODELS)}")
-    notes = Console(stderr=True)
-    found = run(model or list(MODELS), threads, lambda words: notes.print(words, style="dim", highlight=False))
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print(json.dumps(found))
-    else:
-        show(Console(), found)
+    found = run(model or list(MODELS), threads, tell)
+    give(found, partial(show, found), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

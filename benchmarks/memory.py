@@ -14,21 +14,21 @@ update of the same model on rows of the same sizes, one at a time (its leanest),
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from fresh import MIB, Failed, called, needs_linux, peak
 from rich.console import Console
 from rich.table import Table
+from telling import AsJson, Out, give, tell
 
 from manyminds.checkpoint import versions
 from manyminds.machine import machine
@@ -166,7 +166,7 @@ def measured(rows: Rows, threads: int, tell: Callable[[str], None]) -> dict[str,
     return {"rows": asdict(rows), "added_bytes": added, "logits_bytes": 4 * rows.tokens * VOCABULARIES[1], **sides}
 
 
-def show(text: Console, found: Mapping[str, Any]) -> None:
+def show(found: Mapping[str, Any], text: Console) -> None:
     """A line per side and vocabulary, and the claim."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in ("side", "words", "held, MiB", "above", "peak", "CPU s"):
@@ -191,21 +191,15 @@ def show(text: Console, found: Mapping[str, Any]) -> None:
 def main(
     tokens: Annotated[int, typer.Option(min=2, help="Of every answer.")] = Rows.tokens,
     threads: Annotated[int, typer.Option(min=1, help="Threads of either side.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """Does the memory of an update stay the same when the vocabulary grows from 1,000 to 150,000 words?"""
     needs_linux()
-    notes = Console(stderr=True)
-    taken = measured(Rows(tokens), threads, lambda words: notes.print(words, style="dim", highlight=False))
+    taken = measured(Rows(tokens), threads, tell)
     command = f"python benchmarks/memory.py {' '.join(sys.argv[1:])}".strip()
     found = {"machine": machine(), "versions": versions(), "command": command, "threads": threads, **taken}
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print(json.dumps(found))
-    else:
-        show(Console(), found)
+    give(found, partial(show, found), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ minutes on one core.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ from fresh import MIB, called, needs_linux, peak
 from one_step import HALVES, Point, Station
 from rich.console import Console
 from rich.table import Table
+from telling import AsJson, Out, give, tell
 
 from manyminds.checkpoint import versions
 from manyminds.limits import Limits, measure, roofline_seconds
@@ -164,7 +165,7 @@ def dressed(axes: Any, title: str) -> None:
     axes.spines["bottom"].set_color(MUTED)
 
 
-def show(text: Console, found: Mapping[str, Any]) -> None:
+def show(found: Mapping[str, Any], text: Console) -> None:
     """The slopes of every factor, the memory of every point, and what of the claims holds."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in ("factor", "values", "sampling", "least", "update", "least", "CPU us/token"):
@@ -190,18 +191,13 @@ def show(text: Console, found: Mapping[str, Any]) -> None:
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Steps of every point; the fastest counts.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the figure there, a PNG.")] = None,
 ) -> None:
     """How does the cost of a training step grow with questions, answers, experts, length and vocabulary?"""
     needs_linux()
     torch.set_num_threads(1)
-    notes = Console(stderr=True)
-
-    def tell(words: str) -> None:
-        notes.print(words, style="dim", highlight=False)
-
     began, its, limits = time.perf_counter(), points(BASE, FACTORS), measure("cpu", "float32", 1)
     factors = by_factor(its, *timed(list(dict.fromkeys(its.values())), rounds, limits, tell))
     found = {
@@ -218,12 +214,7 @@ def main(
     }
     if plot is not None:
         draw(factors, BASE, plot)
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print(json.dumps(found))
-    else:
-        show(Console(), found)
+    give(found, partial(show, found), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

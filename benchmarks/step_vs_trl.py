@@ -17,11 +17,10 @@ long. `load` in the JSON says how many processes ran when a run began.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from telling import AsJson, Out, give, tell
 from vs_trl.launch import Side, Variant, environment, figures
 from vs_trl.results import compared, context, table
 from vs_trl.workloads import WORKLOADS, Workload, describe, model_folder, tiny
@@ -79,9 +78,7 @@ def chosen(names: list[str] | None, small: bool) -> list[Workload]:
     return [tiny(WORKLOADS[name]) if small else WORKLOADS[name] for name in wanted]
 
 
-def measure(
-    workload: Workload, variants: Sequence[Variant], threads: int, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def measure(workload: Workload, variants: Sequence[Variant], threads: int) -> list[dict[str, Any]]:
     """The figures of all variants in all pairs; within a pair they run in this order, each while the others wait."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder, sides, loads = model_folder(workload, Path(place)), [], []
@@ -109,21 +106,19 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="How often the sides run in turn.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads of either side.")] = os.cpu_count() or 1,
     precision: Annotated[Precision, typer.Option(help="What is timed of manyminds.")] = Precision.both,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
     tune: Annotated[bool, typer.Option("--tune", help="Time TRL alone, under all settings that may suit it.")] = False,
     small: Annotated[bool, typer.Option("--tiny", help="Jobs of no size, to try the script.")] = False,
 ) -> None:
     """How long does one GRPO step take in TRL's GRPOTrainer and in manyminds, for exactly the same job?"""
     if find_spec("trl") is None:
         raise typer.BadParameter("TRL is not installed; install manyminds[bench]")
-    began, notes = time.perf_counter(), Console(stderr=True)
+    began = time.perf_counter()
     its, runs = [replace(workload, pairs=pairs) for workload in chosen(workloads, small)], []
     for workload in its:
         which = list(tuning(workload)) if tune else variants(workload, precision)
-        runs += measure(
-            workload, which, threads, lambda words: notes.print(words, style="dim", highlight=False, soft_wrap=True)
-        )
+        runs += measure(workload, which, threads)
     head = {
         "command": f"python benchmarks/step_vs_trl.py --workloads {','.join(w.name for w in its)} --pairs {pairs} "
         f"--threads {threads} --precision {precision}{' --tune' if tune else ''}{' --tiny' if small else ''}",
@@ -133,12 +128,7 @@ def main(
         "workloads": {workload.name: describe(workload) for workload in its},
     }
     found = {**compared(runs, [] if tune else its), **head, **context(), "runs": runs}
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print(json.dumps(found))
-    elif not tune:
-        Console().print(table(found))
+    give(found, None if tune else lambda text: text.print(table(found)), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

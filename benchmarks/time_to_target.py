@@ -29,6 +29,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from telling import AsJson, Out, give, tell
 from vs_trl.launch import PATH, environment
 from vs_trl.target import POINT
 from vs_trl.workloads import recipe
@@ -82,7 +83,7 @@ def against(arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def show(text: Console, found: dict[str, Any]) -> None:
+def show(found: dict[str, Any], text: Console) -> None:
     """A line per arm, and its curve."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in ("arm", "target", "seconds", "tokens", "updates", "TRL's seconds"):
@@ -114,8 +115,8 @@ def main(
     steps: Annotated[int | None, typer.Option(min=1, help="The schedule's length; default: the demo's.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of an arm.")] = os.cpu_count() or 1,
     precision: Annotated[str, typer.Option(help="Of manyminds: float32 or mixed.")] = "float32",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there too.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """How long, and for how many sampled tokens, do the experts have to train until they are right often enough?"""
     names = arms.split(",")
@@ -123,7 +124,7 @@ def main(
         raise typer.BadParameter(f"there is no arm '{unknown[0]}'; known are {', '.join(ARMS)}")
     if "trl" in names and find_spec("trl") is None:
         raise typer.BadParameter("TRL is not installed; install manyminds[bench], or leave the arm trl out")
-    its, notes, began = recipe(), Console(stderr=True), time.perf_counter()
+    its, began = recipe(), time.perf_counter()
     common = {
         "level": level / 100,
         "every": every,
@@ -134,12 +135,12 @@ def main(
         "precision": precision,
     }
 
-    def tell(name: str, point: dict[str, Any]) -> None:
+    def note(name: str, point: dict[str, Any]) -> None:
         words = f"{TITLES[name]}: {point['updates']} updates, {point['seconds']:.1f} s, {100 * point['mean']:.1f} %"
-        notes.print(words, style="dim", highlight=False)
+        tell(words)
 
     with tempfile.TemporaryDirectory() as place:
-        done = {name: run({**ARMS[name], **common}, Path(place), partial(tell, name)) for name in names}
+        done = {name: run({**ARMS[name], **common}, Path(place), partial(note, name)) for name in names}
     extra = {name: metadata.version(name) for name in ("trl", "accelerate", "datasets") if "trl" in names}
     found = {
         **common,
@@ -153,12 +154,7 @@ def main(
         "wall_seconds": time.perf_counter() - began,
         "arms": done,
     }
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print(json.dumps(found))
-    else:
-        show(Console(), found)
+    give(found, partial(show, found), as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

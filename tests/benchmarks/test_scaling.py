@@ -106,7 +106,7 @@ def test_the_script_from_end_to_end(
     assert {"machine", "versions", "limits", "base", "factors", "steep", "memory", "wall_seconds"} <= found.keys()
     assert found["factors"].keys() == scaling.FACTORS.keys()
     assert [row["sampled_tokens"] for row in found["factors"]["experts"]["rows"]] == [4, 8]
-    scaling.show(scaling.Console(), found)
+    scaling.show(found, scaling.Console())
     assert "flat in vocabulary times length" in capsys.readouterr().out
 
 
