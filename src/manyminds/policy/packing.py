@@ -53,6 +53,13 @@ class _Gather(torch.autograd.Function):
         return gradient.index_select(0, token_of_place) * owned[:, None, None], None, None, None
 
 
+def spread(line: Float[Tensor, "N H D"], tokens: Int[Tensor, "rows width"]) -> Float[Tensor, "rows width H D"]:
+    """The line's tokens of these numbers as a grid."""
+    apply: Any = _Spread.apply
+    grid: Tensor = apply(line, tokens.flatten())
+    return grid.view(*tokens.shape, *line.shape[1:])
+
+
 class Grid:
     """Tokens `begin` to `end` of the line as a right-padded grid; a token may stand in several rows, and is read back
     from the first. What stands at padding is read by nobody and has no gradient."""
@@ -73,9 +80,7 @@ class Grid:
 
     def spread(self, line: Float[Tensor, "N H D"]) -> Float[Tensor, "rows width H D"]:
         """This part of the line as a grid."""
-        spread: Any = _Spread.apply
-        grid: Tensor = spread(line[self.begin : self.end], self.tokens)
-        return grid.view(self.rows, self.width, *line.shape[1:])
+        return spread(line[self.begin : self.end], self.tokens.view(self.rows, self.width))
 
     def gather(self, grid: Float[Tensor, "rows width H D"]) -> Float[Tensor, "n H D"]:
         """The grid as a part of the line."""
@@ -113,6 +118,7 @@ class Packed:
         long = [row for row in distinct if row[1]]
         self.responses = Grid([paths[row] for row in long], ends[-1], len(line), device) if long else None
         self.prompt_of = torch.tensor([row[0] for row in long], device=device)
+        self.seen = self._seen_by_responses()
         whole = [(number[prompt], ids[:-1]) for prompt, ids in rows]
         predicting = [
             token for row, (_, ids) in zip(whole, rows, strict=True) if ids for token in (ends[row[0]] - 1, *paths[row])
@@ -133,13 +139,18 @@ class Packed:
         mask = self._mask("prompts", scoring.window, query)
         out = [self.prompts.gather(attention(self.prompts.spread(query), keys, values, mask, scoring))]
         if self.responses is not None:
-            keys, values = (
-                torch.cat([far.index_select(0, self.prompt_of), self.responses.spread(own)], 1)
-                for far, own in ((keys, key), (values, value))
-            )
+            keys, values = (spread(line, self.seen) for line in (key, value))
             mask = self._mask("responses", scoring.window, query)
             out.append(self.responses.gather(attention(self.responses.spread(query), keys, values, mask, scoring)))
         return torch.cat(out)
+
+    def _seen_by_responses(self) -> Int[Tensor, "rows S"]:
+        """The tokens that each row of the responses looks at: its prompt and itself, both padded."""
+        if self.responses is None:
+            return self.prompts.tokens[:0, None]
+        far = self.prompts.tokens.view(self.prompts.rows, -1)[self.prompt_of]
+        own = self.responses.tokens.view(self.responses.rows, -1) + self.responses.begin
+        return torch.cat([far, own], 1)
 
     def _mask(self, of: str, window: int | None, like: Tensor) -> Float[Tensor, "rows T S"]:
         """What is added to the scores: 0 where a token sees another, -inf where it does not. Made once per window."""

@@ -120,17 +120,13 @@ class SharedPrefixCache:
 
     def fork(self, parents: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Rows that go on from these rows, some from the same one, some from none. Returns which of `parents` each row
-        now continues: the first child of a row stays in its place, the others are copied to places that are free."""
+        now continues. While nothing is cached the rows stand as they come, those of a prompt together."""
         assert self.suffix is not None
         wanted = parents.cpu().numpy()
         n = len(wanted)
-        children, first_child = np.unique(wanted, return_index=True)
-        stays = children < n
-        order = np.full(n, -1)
-        order[children[stays]] = first_child[stays]
-        holes = np.flatnonzero(order < 0)
-        order[holes] = np.setdiff1d(np.arange(n), order, assume_unique=True)
-        if len(holes):
+        order = np.arange(n) if self.first == self.column else _in_place(wanted)
+        holes = np.flatnonzero(wanted[order] != np.arange(n))
+        if len(holes) and self.first < self.column:
             used = self.suffix[:, :, self.first // self.width : -(-self.column // self.width)]
             used[:, :, :, torch.from_numpy(holes)] = used[:, :, :, torch.from_numpy(wanted[order[holes]])]
         if len(holes) or n < self.rows:
@@ -268,6 +264,18 @@ class _Prefill:
         grid = self.packed.prompts
         self.grids.append(torch.stack([grid.spread(key), grid.spread(value)]).transpose(2, 3).contiguous())
         return self.packed.attend(layer, query, key, value, scoring)
+
+
+def _in_place(wanted: Numbers) -> Numbers:
+    """An order of these rows that moves few: the first child of a row stays in its place, others fill free places."""
+    n = len(wanted)
+    children, first_child = np.unique(wanted, return_index=True)
+    stays = children < n
+    order = np.full(n, -1)
+    order[children[stays]] = first_child[stays]
+    holes = np.flatnonzero(order < 0)
+    order[holes] = np.setdiff1d(np.arange(n), order, assume_unique=True)
+    return order
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
