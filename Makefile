@@ -1,7 +1,7 @@
 # make demo       one model, three experts, MEML-GRPO beside GRPO, a report at the end
 # make test       the tests                     make test-long   the tests that take minutes
 # make check      exactly what CI runs          make setup       only install, with all that development needs
-# make bench      one step here and in TRL, side by side, and how near this machine's limit; 20 minutes, free cores
+# make bench      one step here and in TRL, side by side, and how near this machine's limit; 8 minutes, free cores
 #
 # Each target makes .venv and installs the versions of constraints.txt, when that has not been done or they changed.
 # Another Python: make test PYTHON=python3.12

@@ -37,7 +37,7 @@ def manyminds(
 
     \b
     To begin:
-      manyminds demo --quick                  about a minute, no GPU
+      manyminds demo --quick                  half a minute, no GPU
       manyminds check recipes/demo.yaml       what a recipe means
       manyminds warmup recipes/demo.yaml      stage 1: one model learns every expert's worked answers
       manyminds train recipes/demo.yaml       stage 2: the experts learn from one another

@@ -106,14 +106,15 @@ def test_mixed_products_are_of_rounded_numbers(name: str) -> None:
             assert not near(out, exact(layer, inputs[one]) - (0 if layer.bias is None else layer.bias), 1e-4), one
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["learning", "frozen"])
 @pytest.mark.parametrize("precision", ROUNDING)
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_are_those_of_the_plain_layers(name: str, precision: Any) -> None:
-    """Of weights, biases and inputs; siblings' inputs have the sum of theirs."""
-    model = model_of(name)
+def test_gradients_are_those_of_the_plain_layers(name: str, precision: Any, frozen: bool) -> None:
+    """Of weights, biases and inputs; siblings' inputs have the sum of theirs. Frozen layers pass gradients on."""
+    model = model_of(name).requires_grad_(not frozen)
     layers, inputs = linear_layers(model), inputs_of(model, 300)
     pull = {one: torch.randn(1, 300, layer.out_features) for one, layer in layers.items()}
-    leaves = [p for layer in layers.values() for p in layer.parameters()] + list(set(inputs.values()))
+    leaves = [p for layer in layers.values() for p in layer.parameters() if not frozen] + list(set(inputs.values()))
     loss = sum((exact(layer, inputs[one]) * pull[one]).sum() for one, layer in layers.items())
     wanted = torch.autograd.grad(loss, leaves)
     with LineModel(model, precision).running():

@@ -40,7 +40,7 @@ class Family:
     def product(self, x: Tensor) -> Tensor:
         """x W^T for all weights as one; where nothing is learnt, they are joined and ordered once per `running`."""
         weights = [member.weight for member in self.members]
-        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights)):
             return product(x, torch.cat(weights) if len(weights) > 1 else weights[0], mixed=self.mixed)
         if self.still is None:
             self.still = Still(torch.cat(weights).detach(), mixed=self.mixed)
