@@ -192,6 +192,15 @@ def test_the_estimate_adds_up(there: Path) -> None:
     assert cost["tokens_per_row_at_most"] == 1 + 1 + 7 + 1 + 50  # begin, system, 123+456, =, answer
 
 
+def test_adapters_cost_less(there: Path) -> None:
+    pytest.importorskip("peft")
+    done = run("train", DEMO, *SMALL, "lora={rank: 2}", "--dry-run", "--json")
+    cost = json.loads(done.stdout)["estimate"]
+    assert cost["parameters"] == 125_184 + cost["trained"]
+    assert cost["trained"] == 3 * 2 * (64 + 64 + 64 + 16 + 64 + 16 + 64 + 64 + 64 + 160 + 64 + 160 + 160 + 64)
+    assert cost["memory_bytes"] in {width * (cost["parameters"] + 3 * cost["trained"]) for width in (2, 4)}
+
+
 def test_a_part_that_replaces_a_slot_shows(there: Path) -> None:
     done = run("train", DEMO, *SMALL, "method.with=[{name: dr_grpo}]", "--dry-run", "--json")
     says = json.loads(done.stdout)["method"]

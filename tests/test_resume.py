@@ -117,6 +117,26 @@ def test_train_resumes_to_the_same_numbers(tmp_path: Path, step: int) -> None:
     assert any(line["hard_buffer/flushes"] for line in found["metrics"]), "the buffer must have been spent once"
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_adapters_resume_to_the_same_numbers(tmp_path: Path, step: int) -> None:
+    """Those of the warm-up are trained on; what is saved is the adapters, and not the model under them."""
+    pytest.importorskip("peft")
+    whole, parts = (tiny(tmp_path / name, lora={"rank": 4, "alpha": 8}) for name in ("whole", "parts"))
+    warmup(whole)
+    train(whole)
+    stopped_and_resumed(warmup, parts, 5)
+    stopped_and_resumed(train, parts, step)
+    assert state(parts.warmup_folder)["tensors"] == state(whole.warmup_folder)["tensors"]
+    found = state(parts.folder)
+    assert found == state(whole.folder)
+    assert "adapter_model.safetensors" in found["tensors"]
+    assert "model.safetensors" not in found["tensors"]
+    assert (
+        found["tensors"]["adapter_model.safetensors"]
+        != state(whole.warmup_folder)["tensors"]["adapter_model.safetensors"]
+    )
+
+
 def test_evaluating_more_often_changes_nothing(tmp_path: Path) -> None:
     seldom, often = tiny(tmp_path / "seldom", warmup=None), tiny(tmp_path / "often", warmup=None)
     often = often.model_copy(update={"evaluation": often.evaluation.model_copy(update={"every": 1})})

@@ -18,6 +18,7 @@ from manyminds.sections import (
     Engine,
     EvaluationConfig,
     ExpertConfig,
+    Lora,
     OptimizerConfig,
     Sampling,
     Section,
@@ -32,6 +33,7 @@ class Recipe(Section):
     those of refused groups included: arms that answer at unequal length are compared at equal cost.
     The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
+    With `lora` adapters are trained and everything else stays as it was.
     With `profile` each training step logs where its time went; what is learnt stays the same, also in a resumed run.
     """
 
@@ -47,6 +49,7 @@ class Recipe(Section):
     sampling: Sampling = Sampling()
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: Engine = Engine()
+    lora: Lora | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     profile: bool = False

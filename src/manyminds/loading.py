@@ -17,7 +17,7 @@ from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
 from manyminds.sampling.transformers_sampler import TransformersSampler
-from manyminds.sections import ExpertConfig
+from manyminds.sections import ExpertConfig, Lora
 from manyminds.tasks import Task, load_task
 
 
@@ -62,7 +62,7 @@ def resolve(recipe: Recipe | str | Path) -> Recipe:
 def load(recipe: Recipe, model: str | Path) -> Loaded:
     """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError."""
     task, experts, recipe = load_questions(recipe)
-    causal, tokenizer = load_model(model, recipe.seed)
+    causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora)
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
     decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens, stop=recipe.sampling.stop)
     engine = fitted(recipe.engine, causal, recipe.sampling.max_tokens)
@@ -117,45 +117,67 @@ def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
             )
 
 
-def load_model(model: str | Path, seed: int) -> tuple[Any, Any]:
+def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: Lora | None = None) -> tuple[Any, Any]:
     """Model (in evaluation mode) and tokenizer; "tiny" makes the embedded one.
 
     Weights are float32 on every device: bfloat16 would round away updates at the learning rates of this work.
-    Raises UserError if a folder is not there or is not a Hugging Face model.
+    With `lora` only adapters can be trained: fresh ones, or those in the folder `model`, which stand on `base`.
+    Raises UserError if a folder is not there or is not a Hugging Face model, or holds adapters that nobody asked for.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    from manyminds.policy import adapters
+
     logging.disable_progress_bar()  # the run has its own; this one would break into it at every save
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _place(model, seed) as place:
+    adapted = adapters.holds_adapters(model)
+    if adapted and (lora is None or base is None or adapters.holds_adapters(base)):
+        raise UserError(
+            f"model: '{model}' holds adapters and not a model; give the recipe the `lora` section that they were made "
+            "with and the `model` that they stand on, or merge them with `manyminds export`"
+        )
+    with _place(base if adapted and base else model, seed) as place:
         causal: Any = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
-        return causal.to(device).eval(), AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        causal.to(device).eval()
+        if adapted:
+            adapters.read(causal, Path(model))
+        elif lora is not None:
+            adapters.add(causal, lora, seed)
+        return causal, tokenizer
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A model without its weights: its tokenizer, its longest sequence in tokens, how many parameters it has, and the
-    bytes that one number takes where it would run."""
+    """A model without its weights: its tokenizer, its longest sequence in tokens, how many parameters it has, how many
+    of them are trained, and the bytes that one number takes where it would run."""
 
     tokenizer: Any
     context: int
     parameters: int
+    trained: int
     width: int
 
 
-def outline(model: str | Path, seed: int) -> Outline:
+def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
     """What is known of a model before its weights are read. Raises UserError as `load_model`."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from manyminds.policy import adapters
 
     with _place(model, seed) as place:
         config, tokenizer = AutoConfig.from_pretrained(place), AutoTokenizer.from_pretrained(place)
         with torch.device("meta"):
             empty: Any = AutoModelForCausalLM.from_config(config)
-    parameters = sum(p.numel() for p in empty.parameters())
-    return Outline(tokenizer, context_of(config, tokenizer), parameters, 2 if torch.cuda.is_available() else 4)
+            if lora is not None:
+                adapters.add(empty, lora, seed)
+    parameters = list(empty.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    width = 2 if torch.cuda.is_available() else 4
+    return Outline(tokenizer, context_of(config, tokenizer), sum(p.numel() for p in parameters), trained, width)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Preview:
 def preview(recipe: Recipe) -> Preview:
     """Everything but the weights. Raises UserError for whatever would stop the run before its first step."""
     task, experts, recipe = load_questions(recipe)
-    model = outline(recipe.model, recipe.seed)
+    model = outline(recipe.model, recipe.seed, recipe.lora)
     questions, notes = render(recipe, task, experts, model.tokenizer, model.context)
     if not questions["train"]:
         raise UserError("task: there is no question to train on")
@@ -54,7 +54,7 @@ def preview(recipe: Recipe) -> Preview:
 def training_cost(seen: Preview) -> dict[str, int]:
     """What a training step costs at most, and the run; counts of answers, tokens, rows and bytes.
 
-    Bytes are those of weights, gradients and Adam's two moments (and a reference copy where the method needs one), all
+    Bytes are those of weights (and a reference copy where the method needs one), gradients and Adam's two moments, all
     as wide as the weights: an estimate, to which activations and the sampler's cache come on top.
     """
     method, recipe = Composed(seen.recipe.method), seen.recipe
@@ -64,7 +64,7 @@ def training_cost(seen: Preview) -> dict[str, int]:
     step = answers * method.rounds * longest
     budget = recipe.sampled_tokens + step if recipe.sampled_tokens is not None else step * recipe.steps
     prompt = max((len(q.prompt_ids[a.prompt.expert]) for q in seen.questions["train"] for a in asks), default=0)
-    copies = 5 if "reference" in method.needs else 4
+    copies = 2 if "reference" in method.needs and recipe.lora is None else 1
     return {
         "rollouts_per_step": answers * method.rounds,
         "sampled_tokens_per_step_at_most": step,
@@ -85,12 +85,13 @@ def warmup_cost(seen: Preview) -> dict[str, int]:
         "rows_per_update": config.rows_per_step,
         "tokens_per_row_at_most": max(rows, default=0),
         "traces": len(rows),
-        **_memory(seen.model, 4),
+        **_memory(seen.model, 1),
     }
 
 
 def _memory(model: Outline, copies: int) -> dict[str, int]:
-    return {"parameters": model.parameters, "memory_bytes": model.parameters * model.width * copies}
+    numbers = copies * model.parameters + 3 * model.trained  # a gradient and two moments for what is trained
+    return {"parameters": model.parameters, "trained": model.trained, "memory_bytes": numbers * model.width}
 
 
 def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

@@ -21,6 +21,7 @@ from manyminds.folder import RunFolder
 from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
+from manyminds.policy.adapters import WithoutAdapters
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.profiling import Profiler
 from manyminds.records import Progress
@@ -77,6 +78,13 @@ def starting_model(recipe: Recipe) -> str | Path:
     return found / "model"
 
 
+def reference(loaded: Loaded) -> Any:
+    """The policy as it is now, to be kept: the model without its adapters, or a copy."""
+    if loaded.recipe.lora is None:
+        return copy.deepcopy(loaded.model)
+    return WithoutAdapters(loaded.model, loaded.recipe.engine.precision)
+
+
 class Run:
     """A run as it stands: everything but the weights and the optimiser is in `step`, `memory`, `position`, `costs`."""
 
@@ -89,7 +97,7 @@ class Run:
             recipe.optimizer,
             steps=recipe.steps,
             temperature=recipe.sampling.temperature,
-            reference=copy.deepcopy(loaded.model) if "reference" in self.method.needs else None,
+            reference=reference(loaded) if "reference" in self.method.needs else None,
             engine=recipe.engine,
         )
         self.step = 0

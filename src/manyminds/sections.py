@@ -53,6 +53,17 @@ class Engine(Section):
     gradient_checkpointing: bool = False
 
 
+class Lora(Section):
+    """Low-rank adapters (arXiv 2106.09685) instead of all weights: W + alpha / rank * B A, with A and B trained.
+
+    `target_modules`: the names of layers that get one; "all-linear" means all linear layers but the head.
+    """
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+
+
 class Schedule(Section):
     """The learning rate over training steps.
 

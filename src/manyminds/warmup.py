@@ -22,6 +22,7 @@ from manyminds.formulas.averages import over_tokens
 from manyminds.loading import Loaded, load, resolve
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
+from manyminds.policy import adapters
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import PLAIN, Example, Question, Update
 from manyminds.result import Result, Watch, silent
@@ -156,7 +157,7 @@ def save(folder: RunFolder, step: int, loaded: Loaded, policy: HFPolicy, state: 
     """A checkpoint: the model as a Hugging Face folder, the optimisers, and everything else as JSON."""
 
     def write(model: Any) -> None:
-        loaded.model.save_pretrained(model)
+        adapters.write(loaded.model, model, loaded.recipe.model)
         loaded.tokenizer.save_pretrained(model)
 
     tensors = {f"optimizer_{i}": checkpoint.optimizer_tensors(o) for i, o in enumerate(policy.optimizers)}

@@ -27,6 +27,7 @@ MEANINGS = {
     "tokens_per_row_at_most": "tokens in a row, at most",
     "traces": "worked answers to learn from",
     "parameters": "parameters",
+    "trained": "of them are trained",
     "memory_bytes": "bytes for weights, gradients and Adam (an estimate; activations come on top)",
 }
 

@@ -26,7 +26,8 @@ from manyminds.sections import Engine, OptimizerConfig
 class HFPolicy:
     """A model with its optimisers and their schedule.
 
-    `temperature` is the sampler's: log-probs here are those of the tempered policy that drew the answers.
+    `reference` is another model, or another way to run this one. `temperature` is the sampler's: log-probs here are
+    those of the tempered policy that drew the answers.
     """
 
     def __init__(
@@ -41,7 +42,11 @@ class HFPolicy:
     ) -> None:
         self.engine = fitted(engine or Engine(), model)
         models = {"policy": model, "reference": reference}
-        self.lines = {name: LineModel(m, self.engine.precision) for name, m in models.items() if m is not None}
+        self.lines = {
+            name: m if isinstance(m, LineModel) else LineModel(m, self.engine.precision)
+            for name, m in models.items()
+            if m is not None
+        }
         self.model, self.tokens_at_once = model, self.engine.tokens_at_once or 1
         if self.engine.gradient_checkpointing:
             checkpointing.enable(model)

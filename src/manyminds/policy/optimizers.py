@@ -15,14 +15,19 @@ ENDLESS = 10**9
 
 
 def optimizers(config: OptimizerConfig, model: Any) -> list[Optimizer]:
-    """The optimisers over the model's trainable parameters: AdamW, and with `muon` Muon for the inner matrices."""
+    """The optimisers over the model's trainable parameters: AdamW, and with `muon` Muon for the inner matrices.
+
+    Low-rank adapters are such matrices, all of them.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     ends = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     matrices = [p for p in trained if config.name == "muon" and p.ndim == 2 and id(p) not in ends]
     chosen = {id(p) for p in matrices}
     rest = [p for p in trained if id(p) not in chosen]
     decay = config.weight_decay
-    made: list[Optimizer] = [torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=decay, fused=True)]
+    made: list[Optimizer] = []
+    if rest:
+        made.append(torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=decay, fused=True))
     if matrices:
         rate = config.matrix_lr
         made.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
