@@ -58,16 +58,22 @@ class _Selected(torch.autograd.Function):
         hidden, weight, bias, targets = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for rows in _chunks(len(targets), len(weight)):
-            each, capped_logits = _logprobs(hidden[rows], weight, bias, ctx)
-            p = each.exp()
-            slope = -p * by_logprob[rows, None]
+            each, bend = _logprobs(hidden[rows], weight, bias, ctx)
+            slope = _selected_slope(each, by_logprob[rows, None], by_entropy[rows, None] if ctx.wants_entropy else None)
             slope.scatter_add_(-1, targets[rows, None], by_logprob[rows, None])
-            if ctx.wants_entropy:
-                each = each.clamp(min=-1e4)
-                entropy = -(p * each).sum(-1, keepdim=True)
-                slope -= p * (each + entropy) * by_entropy[rows, None]
-            _pass_on(ctx, slope, capped_logits, hidden[rows], None if of_hidden is None else of_hidden[rows])
+            del each  # the next chunk's logits take its place, not one beside it
+            _pass_on(ctx, slope, bend, hidden[rows], None if of_hidden is None else of_hidden[rows])
+            del slope, bend
         return of_hidden, None, None, None, None, None, None
+
+
+def _selected_slope(each: Tensor, by_logprob: Tensor, by_entropy: Tensor | None) -> Tensor:
+    """-p (by_logprob + by_entropy (log p + H)), written over the log-probs."""
+    if by_entropy is None:
+        return each.exp_().mul_(-by_logprob)
+    p = each.clamp_(min=-1e4).exp()
+    entropy = -(p * each).sum(-1, keepdim=True)
+    return each.add_(entropy).mul_(by_entropy).add_(by_logprob).mul_(p).neg_()
 
 
 class _Divergence(torch.autograd.Function):
@@ -99,19 +105,22 @@ class _Divergence(torch.autograd.Function):
         hidden, weight, bias, teacher = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for rows in _chunks(len(hidden), len(weight)):
-            said, capped_logits = _logprobs(hidden[rows], weight, bias, ctx)
+            said, bend = _logprobs(hidden[rows], weight, bias, ctx)
             taught = _logprobs(teacher[rows], weight, bias, ctx)[0]
-            slope = (said.exp() - taught.exp()) * by_divergence[rows, None]
-            _pass_on(ctx, slope, capped_logits, hidden[rows], None if of_hidden is None else of_hidden[rows])
+            slope = said.exp_().sub_(taught.exp_()).mul_(by_divergence[rows, None])
+            del said, taught
+            _pass_on(ctx, slope, bend, hidden[rows], None if of_hidden is None else of_hidden[rows])
+            del slope, bend
         return of_hidden, None, None, None, None, None
 
 
-def _pass_on(ctx: Any, slope: Tensor, capped_logits: Tensor, hidden: Tensor, of_hidden: Tensor | None) -> None:
+def _pass_on(ctx: Any, slope: Tensor, bend: Tensor | None, hidden: Tensor, of_hidden: Tensor | None) -> None:
     """The gradient in tempered logits, back through temperature and cap to the hidden states, weight and bias."""
     _, weight, bias, _ = ctx.saved_tensors
-    slope /= ctx.temperature
-    if ctx.softcap is not None:
-        slope *= 1 - (capped_logits / ctx.softcap).square()
+    if ctx.temperature != 1:
+        slope /= ctx.temperature
+    if bend is not None:
+        slope *= bend
     slope = slope.to(hidden.dtype)
     if of_hidden is not None:
         of_hidden.copy_(slope @ weight.to(slope.dtype))
@@ -121,11 +130,12 @@ def _pass_on(ctx: Any, slope: Tensor, capped_logits: Tensor, hidden: Tensor, of_
         _grad(bias).add_(slope.sum(0))
 
 
-def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, ctx: Any) -> tuple[Tensor, Tensor]:
-    """Log-probs of every token, and the capped logits they were made from."""
+def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, ctx: Any) -> tuple[Tensor, Tensor | None]:
+    """Log-probs of every token, and the derivative of the cap, if there is one."""
     logits = nn.functional.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
     logits = capped(logits.to(torch.promote_types(logits.dtype, torch.float32)), ctx.softcap)
-    return torch.log_softmax(logits if ctx.temperature == 1 else logits / ctx.temperature, -1), logits
+    bend = None if ctx.softcap is None else 1 - (logits / ctx.softcap).square()
+    return torch.log_softmax(logits if ctx.temperature == 1 else logits.div_(ctx.temperature), -1), bend
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:
