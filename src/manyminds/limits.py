@@ -5,8 +5,9 @@
 
 Every prompt is run once for all its answers, every answer token but the last once (the last predicts nothing), and
 nothing is padding. A multiply-add is two FLOPs. Norms, activations, softmax, rotary angles and look-ups are left out.
-So this is a bound from below, except for a model so small that its weights and its cache stay in the processor's own
-memory, which is faster than what `measure` reads.
+So this is a bound from below, except where answers begin alike (what they have in common may be computed once), where
+weights are read as bfloat16 (they count four bytes), and for a model so small that its weights and its cache stay in
+the processor's own memory, which is faster than what `measure` reads.
 """
 
 from __future__ import annotations

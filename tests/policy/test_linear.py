@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from manyminds.policy import linear
 from manyminds.policy.line_model import LineModel
 from manyminds.policy.packing import Packed
 
@@ -88,6 +89,28 @@ def test_products_are_those_of_the_plain_layers(name: str, precision: Any, gradi
                 assert out.dtype == torch.float32
                 assert out.requires_grad is gradient
                 assert near(out, exact(layers[one], inputs[one]), ROUNDING[precision]), one
+
+
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_a_processor_without_the_instructions_multiplies_as_ever(
+    precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "reorders", lambda dtype: False)
+    model = model_of("large")
+    layers, inputs = linear_layers(model), inputs_of(model, 30)
+    with LineModel(model, precision).running(), torch.no_grad():
+        for one, layer in layers.items():
+            assert near(layer(inputs[one]), exact(layer, inputs[one]), ROUNDING[precision])
+
+
+def test_what_the_processor_can_do_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("bf16 path needs the cpu support avx512bw")
+
+    linear.reorders.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", fails)
+    assert not linear.reorders(torch.bfloat16)
+    linear.reorders.cache_clear()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
-from transformers import Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig
+from transformers import Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig, OPTConfig, OPTForCausalLM
 
 from manyminds.batch import Row, alive, collate, weigh
 from manyminds.formulas.averages import over_sequences, over_tokens
@@ -315,6 +315,24 @@ def test_checkpointed_layers_run_forward_once_more_and_leave_the_gradient_as_it_
     policy = policy_of(model, **settings, gradient_checkpointing=True)
     assert_alike(gradient(policy, TERMS, rows), wanted, 1e-9 if precision == "float32" else 1e-4)
     assert len(runs) == plain + len(policy.split(rows)) * model.config.num_hidden_layers
+
+
+def test_checkpointing_draws_no_dropout_in_a_layers_own_forward() -> None:
+    """OPT drops out by function, where the layer itself trains."""
+    torch.manual_seed(0)
+    config = OPTConfig(vocab_size=40, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
+                       max_position_embeddings=64, word_embed_proj_dim=32, dropout=0.5)  # fmt: skip
+    model = OPTForCausalLM(config).eval().double()
+    rows = weigh(examples_of(PAIRS[:3]), TERMS)
+    wanted = gradient(policy_of(model), TERMS, rows)
+    assert_alike(gradient(policy_of(model, gradient_checkpointing=True), TERMS, rows), wanted, 1e-9)
+    assert not any(module.training for module in model.modules())
+
+
+def test_rows_without_a_response_predict_nothing() -> None:
+    line = Packed([((1, 2), ()), ((3,), ())])
+    assert line.predicts.tolist() == []
+    assert line.tokens[line.predicts].tolist() == []
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

@@ -12,6 +12,8 @@ import torch
 
 import tiny
 from manyminds.records import Ask, Decoding, Ids, Prompt, Rollout
+from manyminds.sampling import cache as cache_module
+from manyminds.sampling.cache import SharedPrefixCache
 
 SHORT = tuple(prompt.ids for prompt in tiny.PROMPTS)
 LONG: tuple[Ids, ...] = (*SHORT, tuple(range(5, 26)), (1, 9) * 9, (*range(25, 5, -1), 6, 7, 8))
@@ -139,3 +141,39 @@ def test_no_ask_has_no_answer() -> None:
     prompt: Prompt = tiny.PROMPTS[0]
     assert draw(torch.float32, []) == []
     assert draw(torch.float32, [Ask(prompt, 0)]) == []
+
+
+@pytest.mark.parametrize("tokens_at_once", [1, 10, 20])
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS)
+def test_prompts_are_run_in_bounded_parts(
+    prompts: tuple[Ids, ...], tokens_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most so many tokens of prompts in a pass, or one prompt; and the same answers."""
+    parts: list[list[int]] = []
+    admit = SharedPrefixCache.admit
+
+    def watched(self: SharedPrefixCache, its: Sequence[Ids]) -> torch.Tensor:
+        parts.append([len(ids) for ids in dict.fromkeys(its)])
+        return admit(self, its)
+
+    monkeypatch.setattr(SharedPrefixCache, "admit", watched)
+    wanted = together(prompts)
+    drawn = draw(torch.float64, asks_of(prompts, N), answers_at_once=1000, tokens_at_once=tokens_at_once)
+    assert [r.ids for r in drawn] == [r.ids for r in wanted]
+    assert all(sum(part) <= tokens_at_once or len(part) == 1 for part in parts)
+    assert len(parts) > 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_jobs_of_any_shape_draw_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random prompts, repeats, stops, capacities, blocks and copied lengths, against all at once in one block."""
+    random = Random(seed)
+    ids = [tuple(random.choices(range(3, 26), k=random.randint(1, 22))) for _ in range(random.randint(1, 6))]
+    asks = [Ask(tiny.prompt(random.choice(ids)), random.randint(1, 5)) for _ in range(random.randint(1, 8))]
+    decoding = Decoding(max_tokens=random.randint(1, 20))
+    wanted = [r.ids for r in draw(torch.float64, asks, decoding, answers_at_once=1000, tokens_at_once=10**6)]
+    for _ in range(5):
+        monkeypatch.setattr(cache_module, "BLOCK", random.choice([1, 200, 2000, 1 << 19]))
+        monkeypatch.setattr(cache_module, "COPIED_UP_TO", random.choice([0, 4, 16]))
+        few = {"answers_at_once": random.randint(1, 30), "tokens_at_once": random.choice([1, 30, 4096])}
+        assert [r.ids for r in draw(torch.float64, asks, decoding, **few)] == wanted, few

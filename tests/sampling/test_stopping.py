@@ -46,6 +46,14 @@ def test_an_answer_ends_with_the_first_token_that_completes_a_string(pieces: Any
     assert seen > 10
 
 
+def test_a_special_token_is_a_string_too(pieces: Any) -> None:
+    pieces.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    ids = pieces.encode("the answer is 12<|im_end|>")
+    stopping, line = Stopping((), ("<|im_end|>",), pieces, CPU), torch.tensor([ids])
+    ends = [bool(stopping(line, torch.tensor([0]), torch.tensor([at]))[0]) for at in range(len(ids))]
+    assert ends == [False] * (len(ids) - 1) + [True]
+
+
 def drawn(stop: tuple[str, ...], n: int = 6) -> tuple[Rollout, ...]:
     decoding = Decoding(max_tokens=12, stop=stop)
     return tiny.sampler(tiny.model(), decoding).sample(tiny.asks(n), "0/1")

@@ -19,6 +19,17 @@ from manyminds.policy.packing import Packed
 Precision = Literal["float32", "mixed"]
 
 
+LENGTH_DEPENDENT = frozenset({"dynamic", "longrope"})
+"""Rotations that change with the longest position of a pass: in a line, one long row would turn all others."""
+
+
+def rope_types(config: Any) -> set[Any]:
+    """The kinds of rotary embedding that a configuration names, for all layers or by kind of layer."""
+    named = getattr(config, "rope_parameters", None) or {}
+    each = [named, *(inner for inner in named.values() if isinstance(inner, dict))]
+    return {one.get("rope_type") for one in each}
+
+
 class Counted:
     """A layout that notes which layers asked, and with which windows; one that must be asked once a layer."""
 
@@ -43,9 +54,10 @@ class Counted:
 class LineModel:
     """The model's body and head under layouts.
 
-    `mixed`: linear layers in bfloat16; weights, norms, attention, cache and log-probs stay float32 (on CUDA attention
-    and cache are bfloat16 too). `fits` tells whether the architecture can be run so: it takes attention functions by
-    name, and body and head together say what the whole model says.
+    `mixed`: linear layers in bfloat16; weights, norms, attention, cache and head stay float32 (on CUDA attention, cache
+    and the head's product are bfloat16 too; the softmax is float32). `fits` tells whether the architecture can be run
+    so: it takes attention functions by name, body and head together say what the whole model says, and no rotation
+    depends on the length of the longest row.
     """
 
     def __init__(self, model: Any, precision: Precision | None = None) -> None:
@@ -113,6 +125,8 @@ class LineModel:
         known = getattr(self.model, "_supports_attention_backend", False)
         if not (known and isinstance(self.head, torch.nn.Linear) and hasattr(self.model.config, "num_attention_heads")):
             return False
+        if LENGTH_DEPENDENT & rope_types(self.model.config):
+            return False
         size = self.model.config.vocab_size
         first, second = tuple(i % size for i in (1, 2, 3, 4)), tuple(i % size for i in (5, 6))
         answers = [tuple(i % size for i in ids) for ids in ((7, 8, 9, 10), (7, 8, 11, 12), (13, 14))]
@@ -127,7 +141,8 @@ class LineModel:
         whole = [torch.tensor([prompt + ids], device=self.model.device) for prompt, ids in rows]
         said = [self.model(input_ids=ids, use_cache=False).logits[0].to(ours.dtype) for ids in whole]
         theirs = torch.cat([s[len(prompt) - 1 : -1] for s, (prompt, _) in zip(said, rows, strict=True)])
-        near = torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+        tolerance = max(1e-3, 4 * torch.finfo(self.model.dtype).eps)
+        near = torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
         return (
             near and line.calls == list(range(layers)) and line.sees(getattr(self.model.config, "sliding_window", None))
         )

@@ -61,7 +61,7 @@ class Still:
 
     def __init__(self, weight: Tensor, *, mixed: bool) -> None:
         self.weight = weight.to(torch.bfloat16) if mixed else weight
-        self.reordered = reorders() and (mixed or weight.numel() >= REORDERED_FROM)
+        self.reordered = (mixed or weight.numel() >= REORDERED_FROM) and reorders(self.weight.dtype)
         if self.reordered:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
 
@@ -178,10 +178,16 @@ def _over_rows(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 @cache
-def reorders() -> bool:
-    """Whether this torch has oneDNN's products by reordered weights, which its compiler uses."""
-    available: Any = torch.backends.mkldnn.is_available
-    return bool(available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def reorders(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN's products by reordered weights, which its compiler uses, and this processor the
+    instructions for them: tried once."""
+    ones = torch.ones(16, 16, dtype=dtype)
+    try:
+        ordered = torch.ops.mkldnn._reorder_linear_weight(ones)
+        product = torch.ops.mkldnn._linear_pointwise(ones, ordered, None, "none", [], "")
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((product == 16).all())
 
 
 @contextmanager

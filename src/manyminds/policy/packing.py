@@ -20,7 +20,8 @@ from manyminds.policy.attention import Scoring, folded, unfolded
 from manyminds.records import Ids
 
 MATH_SCORES = 1 << 24
-"""Scores up to this many are computed as they stand, which is faster; above, by the fused kernel, which keeps none."""
+"""Scores up to this many are computed as they stand, which is faster; above, by the fused kernel, which keeps none but
+knows no soft cap: models that have one compute all scores as they stand."""
 
 
 class _Spread(torch.autograd.Function):
@@ -117,13 +118,13 @@ class Packed:
         self.prompts = Grid([range(end - n, end) for end, n in zip(ends, lengths, strict=True)], 0, ends[-1], device)
         long = [row for row in distinct if row[1]]
         self.responses = Grid([paths[row] for row in long], ends[-1], len(line), device) if long else None
-        self.prompt_of = torch.tensor([row[0] for row in long], device=device)
+        self.prompt_of = torch.tensor([row[0] for row in long], dtype=torch.long, device=device)
         self.seen = self._seen_by_responses()
         whole = [(number[prompt], ids[:-1]) for prompt, ids in rows]
         predicting = [
             token for row, (_, ids) in zip(whole, rows, strict=True) if ids for token in (ends[row[0]] - 1, *paths[row])
         ]
-        self.predicts = torch.tensor(predicting, device=device)
+        self.predicts = torch.tensor(predicting, dtype=torch.long, device=device)
         self._masks: dict[tuple[str, int | None], Tensor] = {}
 
     def attend(

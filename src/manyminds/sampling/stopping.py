@@ -15,7 +15,8 @@ from manyminds.records import Ids
 class Stopping:
     """Ends answers at `ids` and at `strings`, read in the text that the tokenizer makes of an answer's last tokens.
 
-    Text, and not ids: tokens that spell a string are not always those that the tokenizer would choose for it.
+    Text, and not ids: tokens that spell a string are not always those that the tokenizer would choose for it. Special
+    tokens are text here, though the answer's own text leaves them out.
     """
 
     def __init__(self, ids: Ids, strings: Sequence[str], tokenizer: Any, device: torch.device) -> None:
@@ -31,8 +32,9 @@ class Stopping:
         ended = torch.isin(tokens[lines, at], self.ids)
         if not self.strings:
             return ended
-        answers, ends = tokens[lines].tolist(), (at + 1).tolist()
-        last = [ids[max(0, end - self.looks_back) : end] for ids, end in zip(answers, ends, strict=True)]
-        texts = self.tokenizer.batch_decode(last, skip_special_tokens=True)
+        columns = (at[:, None] + torch.arange(1 - self.looks_back, 1, device=at.device)).clamp(min=0)
+        recent, lengths = tokens[lines[:, None], columns].tolist(), (at + 1).tolist()
+        last = [ids[-min(n, self.looks_back) :] for ids, n in zip(recent, lengths, strict=True)]
+        texts = self.tokenizer.batch_decode(last, skip_special_tokens=False)
         spelled = [any(string in text for string in self.strings) for text in texts]
         return ended | torch.tensor(spelled, dtype=torch.bool, device=ended.device)

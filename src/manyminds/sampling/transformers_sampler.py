@@ -119,8 +119,7 @@ class TransformersSampler:
             while waiting or len(lines):
                 if waiting and self._enters(cache, len(lines), len(waiting)):
                     with clock.span("prefill"):
-                        room = cache.capacity - len(lines)
-                        entering, waiting = waiting[:room], waiting[room:]
+                        entering, waiting = self._entering(cache, waiting, places, cache.capacity - len(lines))
                         noise[entering] = self._noise([places[i] for i in entering], decoding, draw)
                         prompts, counts = runs(places[i].prompt.ids for i in entering)
                         opened = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(device)
@@ -144,6 +143,16 @@ class TransformersSampler:
         if not cache.enters_late:
             return running == 0
         return cache.capacity - running >= min(ENTER_AT * cache.capacity, waiting)
+
+    def _entering(
+        self, cache: SharedPrefixCache | PlainCache, waiting: list[int], places: Sequence[Place], room: int
+    ) -> tuple[list[int], list[int]]:
+        """Who enters, and who waits on: as many as there is room for, and as a prefill of `tokens_at_once` holds."""
+        if cache.enters_late and self.engine.tokens_at_once:
+            prompts = [places[i].prompt.ids for i in waiting[:room]]
+            fresh = [len(ids) * (i == 0 or ids != prompts[i - 1]) for i, ids in enumerate(prompts)]
+            room = max(1, int(np.searchsorted(np.cumsum(fresh), self.engine.tokens_at_once, side="right")))
+        return waiting[:room], waiting[room:]
 
     def _noise(self, places: Sequence[Place], decoding: Decoding, draw: str) -> Tensor:
         """The uniform numbers of these answers, one for each token they may have."""
