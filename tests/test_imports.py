@@ -55,7 +55,7 @@ MAY_IMPORT = {
 }
 USES_TRANSFORMERS = ("sampling/", "policy/", "experts/rendering.py", "tasks/arithmetic_model.py")
 # These may, where it is used: inside a function, or for the type checker alone.
-USES_TRANSFORMERS_LATE = ("loading.py",)
+USES_TRANSFORMERS_LATE = ("loading.py", "export.py")
 NOWHERE = {"vllm", "ray"}
 
 

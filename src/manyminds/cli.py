@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from manyminds import __version__
-from manyminds.commands import checking, summing_up, training
+from manyminds.commands import checking, exporting, summing_up, training
 
 app = typer.Typer(
     add_completion=False,
@@ -42,6 +42,7 @@ def manyminds(
       manyminds warmup recipes/demo.yaml      stage 1: one model learns every expert's worked answers
       manyminds train recipes/demo.yaml       stage 2: the experts learn from one another
       manyminds report runs/demo              a page that shows what happened
+      manyminds export runs/demo/grpo model   the trained model as a plain Hugging Face folder
     """
 
 
@@ -52,6 +53,7 @@ app.command("train")(training.train)
 app.command("eval")(checking.evaluate)
 app.command("compare")(summing_up.compare)
 app.command("report")(summing_up.report)
+app.command("export")(exporting.export)
 app.command("methods")(summing_up.methods)
 
 

@@ -100,12 +100,12 @@ class Renderer:
     def _messages(self, question: Question, expert: Expert) -> list[dict[str, str]]:
         if not expert.system:
             return [{"role": "user", "content": question.text}]
-        if self._has_system_role(expert.system):
+        if self.has_system_role(expert.system):
             return [{"role": "system", "content": expert.system}, {"role": "user", "content": question.text}]
         self._note(NO_SYSTEM_ROLE)
         return [{"role": "user", "content": f"{expert.system}\n\n{question.text}"}]
 
-    def _has_system_role(self, system: str) -> bool:
+    def has_system_role(self, system: str) -> bool:
         """Whether the template prints this system message; some refuse the role, some leave it out silently."""
         if system not in self._keeps_system:
             probe = [{"role": "system", "content": system}, {"role": "user", "content": "question"}]

@@ -71,7 +71,10 @@ def write(model: Any, folder: Path, base: str) -> None:
 
 
 def merge(model: Any) -> Any:
-    """The model with its adapters added to its weights, and plain layers again. Changes `model`."""
+    """A plain model of the same class whose weights have the adapters added to them. Changes `model`.
+
+    A new one, because transformers keeps on writing the keys of a model as it once read them: as adapters.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in list(model.named_modules()):
@@ -79,9 +82,10 @@ def merge(model: Any) -> Any:
             layer.merge(safe_merge=True)
             parent, _, own = name.rpartition(".")
             setattr(model.get_submodule(parent), own, layer.get_base_layer())
-    del model.peft_config
-    model._hf_peft_config_loaded = False
-    return model
+    plain = type(model)(model.config).to(model.device, model.dtype).eval()
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain
 
 
 class WithoutAdapters(LineModel):

@@ -82,6 +82,7 @@ def arithmetic(
         extract=extract,
         style=style,
         answer_form="#{answer}",
+        licence="Apache-2.0 (made by this package)",
     )
 
 

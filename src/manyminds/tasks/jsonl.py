@@ -34,6 +34,7 @@ def jsonl(
     shares: Mapping[str, float] = SHARES,
     answer_marker: str = "####",
     rewards: Sequence[str] = ("exact_answer",),
+    licence: str = "not stated",
     seed: int = 0,
 ) -> Task:
     """The four sets from one file (`questions`, divided by `shares` and `seed`), from a file each, or from both.
@@ -69,6 +70,7 @@ def jsonl(
         extract=extract,
         rewards=tuple(rewards),
         answer_form=f"{answer_marker} {{answer}}",
+        licence=licence,
     )
 
 

@@ -19,7 +19,8 @@ class Task:
     `extract` reads the final answer out of a response (None: there is none). `style` names the manner of a
     response, where the task knows manners. `answer_form` is how a bare final answer is written, with the
     answer in the place of `{answer}`; `extract` reads it back. `rewards` name the reward functions; the first
-    one is the verifier: it gives the gold answer 1 and nonsense 0.
+    one is the verifier: it gives the gold answer 1 and nonsense 0. `licence` is that of the questions and traces, as
+    a model card states it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Task:
     style: Callable[[str], str] | None = None
     rewards: tuple[str, ...] = ("exact_answer",)
     answer_form: str = "{answer}"
+    licence: str = "not stated"
 
     def __post_init__(self) -> None:
         """Holds the promise of four disjoint sets."""

@@ -1,0 +1,51 @@
+"""Puts an expert's system message into a chat template, so that a prompt without one is that expert's prompt."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from manyminds.errors import UserError
+from manyminds.experts.rendering import Renderer
+from manyminds.records import PLAIN, Expert, Question
+
+PROBES = ("What is 2 + 2?", 'One line.\n\nAnd another, with {braces} and "quotes".', "é × 中")
+WITH_ROLE = """\
+{%- if messages and messages[0]['role'] != 'system' -%}
+{%- set messages = [{'role': 'system', 'content': SYSTEM}] + messages -%}
+{%- endif -%}
+"""
+IN_USERS_TURN = """\
+{%- if messages and messages[0]['role'] == 'user' -%}
+{%- set messages = [{'role': 'user', 'content': SYSTEM + '\\n\\n' + messages[0]['content']}] + messages[1:] -%}
+{%- endif -%}
+"""
+BARE = "BEGIN{{ SYSTEM + '\\n\\n' }}{%- for message in messages -%}{{ message['content'] + '\\n' }}{%- endfor -%}"
+
+
+def baked(tokenizer: Any, expert: Expert, context: int) -> Any:
+    """A copy of the tokenizer whose chat template speaks for `expert` where a conversation has no system message.
+
+    Raises UserError if its prompts are not, token by token, those that the expert was trained under.
+    """
+    made = copy.deepcopy(tokenizer)
+    if expert.system:
+        made.chat_template = _template(tokenizer, expert.system, Renderer(tokenizer, context))
+    before, after = Renderer(tokenizer, context), Renderer(made, context)
+    for text in PROBES:
+        question = Question("probe", text, "")
+        if after.prompt_ids(question, Expert(PLAIN)) != before.prompt_ids(question, expert):
+            raise UserError(
+                f"this model's chat template does not take in the system message of expert '{expert.name}'; export "
+                "without --expert, and send the message with every conversation"
+            )
+    return made
+
+
+def _template(tokenizer: Any, system: str, renderer: Renderer) -> str:
+    literal = '"' + system.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if not tokenizer.chat_template:
+        begins = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
+        return BARE.replace("BEGIN", "{{ bos_token }}" if begins else "").replace("SYSTEM", literal)
+    head = WITH_ROLE if renderer.has_system_role(system) else IN_USERS_TURN
+    return head.replace("SYSTEM", literal) + str(tokenizer.chat_template)

@@ -1,0 +1,98 @@
+"""A run's model as a plain Hugging Face folder that needs nothing of manyminds: weights, tokenizer, prompt, card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyminds.config import Recipe, load_recipe
+from manyminds.errors import UserError
+
+CLOSE = 1e-3
+"""How far the logits of merged adapters may be from those of the run, as a share of the largest: float32's rounding."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the folder, and by how much its logits differ from the run's, as a share of the largest."""
+
+    folder: Path
+    difference: float
+
+
+def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32") -> Exported:
+    """Write the newest checkpoint of the run folder `run` to the folder `out`, which must not exist.
+
+    Adapters are merged. With `expert` the chat template speaks for that expert where a conversation has no system
+    message. What was written is loaded again, by transformers alone, and its logits are compared with the run's; the
+    card, README.md, is made from the run. Raises UserError for a user's mistake; then nothing is written.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from manyminds.card import card
+    from manyminds.durable import explaining
+    from manyminds.loading import context_of, load_model, load_questions
+    from manyminds.policy import adapters
+
+    run, out = Path(run), Path(out)
+    if out.exists():
+        raise UserError(f"{out}: is there already; name a folder that is not, or delete it")
+    source, recipe = checkpoint_of(run)
+    model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora)
+    before = _said(model)
+    if expert is not None:
+        tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
+    plain = adapters.merge(model) if recipe.lora else model
+    plain = plain.to(getattr(torch, dtype))
+    with explaining(f"{out}: the export cannot be written"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as place:
+            made = Path(place) / "model"
+            plain.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+            again = AutoModelForCausalLM.from_pretrained(made, dtype=getattr(torch, dtype)).eval()
+            difference = float((_said(again) - before).abs().max() / before.abs().max())
+            if dtype == "float32" and difference > CLOSE:
+                raise UserError(
+                    f"{run}: what was written says other things than the run (logits {difference:.1e} apart)"
+                )
+            task = load_questions(recipe)[0]
+            (made / "README.md").write_text(card(run, recipe, task.licence, expert, dtype), encoding="utf-8")
+            shutil.move(made, out)
+    return Exported(out, difference)
+
+
+def checkpoint_of(run: Path) -> tuple[Path, Recipe]:
+    """The model of the run's newest whole checkpoint, and its recipe. Raises UserError if there is none."""
+    from manyminds import checkpoint
+
+    if not (run / "recipe.yaml").is_file():
+        raise UserError(f"{run}: is not the folder of a run (it has no recipe.yaml); give one, such as runs/demo/grpo")
+    found, skipped = checkpoint.latest(run / "checkpoints")
+    if found is None:
+        why = f": {skipped[0]}" if skipped else ""
+        raise UserError(f"{run}: holds no whole checkpoint{why}; there is nothing to export")
+    return found / "model", load_recipe(run / "recipe.yaml")
+
+
+def _speaking(tokenizer: Any, name: str, recipe: Recipe, context: int) -> Any:
+    from manyminds.experts.baking import baked
+
+    known = {one.name: one.record() for one in recipe.experts or ()}
+    if name not in known:
+        raise UserError(f"--expert: there is no expert '{name}'; known are {', '.join(known) or 'none'}")
+    return baked(tokenizer, known[name], context)
+
+
+def _said(model: Any) -> Any:
+    """Logits after some token sequences that any model has, in float32 on the CPU."""
+    import torch
+
+    size = int(model.get_output_embeddings().weight.shape[0])
+    rows = torch.arange(24).view(2, 12) * 7919 % size
+    with torch.no_grad():
+        return model(rows.to(model.device)).logits.float().cpu()
