@@ -5,11 +5,11 @@
 
 Needs manyminds[bench]. Each side is a process of its own: the same model folder, tokenizer, prompts, answers per
 prompt, lengths, threads, learning rate and AdamW, temperature 1, no KL, one optimiser step per batch. After their first
-two steps the sides take turns, one waiting while the other works, so that what else the machine does falls on both; a
-ratio is TRL's time over ours within a pair of turns, and the median over pairs counts. For `ratios` both sides compute
-in float32;
-for `ratios_mixed` ours is mixed (linear layers in bfloat16) and TRL's the faster of float32 and its own bf16. What each
-side must have done is asserted in its process, and here that both were asked the same.
+two steps the sides take turns, now one first and now the other; one waits while the other works, so that what else the
+machine does falls on both. A ratio is TRL's time over ours within a pair of turns, and the median over pairs counts.
+For `ratios` both sides compute in float32; for `ratios_mixed` ours is mixed (linear layers in bfloat16) and TRL's the
+faster of float32 and its own bf16. What each side must have done is asserted in its process, and here that both were
+asked the same.
 
 Use a machine that does nothing else: where two threads share a core with another program, a step may take ten times as
 long. `load` in the JSON says how many processes ran when a run began.
@@ -79,7 +79,8 @@ def chosen(names: list[str] | None, small: bool) -> list[Workload]:
 
 
 def measure(workload: Workload, variants: Sequence[Variant], threads: int) -> list[dict[str, Any]]:
-    """The figures of all variants in all pairs; within a pair they run in this order, each while the others wait."""
+    """The figures of all variants in all pairs. Each runs while the others wait, in this order or, every other pair, in
+    reverse."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder, sides, loads = model_folder(workload, Path(place)), [], []
         for variant in variants:
@@ -87,7 +88,7 @@ def measure(workload: Workload, variants: Sequence[Variant], threads: int) -> li
             stack.callback(sides[-1].close)
         for pair in range(workload.pairs):
             loads.append(os.getloadavg()[0])
-            for side in sides:
+            for side in sides if pair % 2 == 0 else reversed(sides):
                 began = time.perf_counter()
                 side.step()
                 tell(f"{pair + 1}: {side.name}: {time.perf_counter() - began:.2f} s for {workload.timed} steps")

@@ -2,7 +2,8 @@
 
     python benchmarks/tables.py [--level demo]
 
-Reads benchmarks/results/ablation.json. A test holds README.md to what this prints.
+Reads benchmarks/results/ablation.json, and for the parts and the other levels ablation_first.json. A test holds
+README.md to what this prints.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from statistics import fmean
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
+FIRST = RESULTS.with_name("ablation_first.json")
+"""The first run, before the step was made fast: fewer seeds, but also the parts of the method and two other levels."""
 COLUMNS = {
     "plain": "plain",
     "mean": "mean",
@@ -109,9 +112,10 @@ def row_title(one: Mapping[str, Any], primary: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="demo")
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    level = results["levels"][parser.parse_args().level]
-    print(arms_table(level), differences_table(level), parts_table(results["cells"]), sep="\n\n")
+    results, first = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, FIRST))
+    name = parser.parse_args().level
+    level = (results if name == "demo" else first)["levels"][name]
+    print(arms_table(level), differences_table(level), parts_table(first["cells"]), sep="\n\n")
 
 
 if __name__ == "__main__":
