@@ -34,6 +34,7 @@ class Recipe(Section):
     The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
     With `lora` adapters are trained and everything else stays as it was.
+    `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
     With `profile` each training step logs where its time went; what is learnt stays the same, also in a resumed run.
     """
 
@@ -53,6 +54,7 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     profile: bool = False
+    loggers: tuple[str, ...] = ()
     arm: str = ""
     output: str = "runs"
 

@@ -19,6 +19,7 @@ from manyminds.errors import UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.loading import Loaded, QuestionStream, load, resolve
+from manyminds.loggers import Loggers, numbers
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
 from manyminds.policy.adapters import WithoutAdapters
@@ -104,6 +105,7 @@ class Run:
         self.memory: Any = self.method.initial_memory()
         self.stream = QuestionStream(loaded.questions["train"], recipe.seed)
         self.costs: dict[str, float] = {"sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}
+        self.loggers = Loggers(recipe, folder.path.name, folder.path)
 
     def go(self) -> None:
         """Step until the budget is used; evaluate and save on the way."""
@@ -131,6 +133,7 @@ class Run:
             if profiler:
                 line |= profiler.metrics(parts, metrics.values)
             self.folder.log(line)
+            self.loggers.log(line, self.step)
             self.watch("step", self.step, self.expected_steps(), line)
             last = self.share() >= 1
             if self.step % self.recipe.evaluation.every == 0 or last:
@@ -159,6 +162,7 @@ class Run:
         some = self.loaded.questions["validation"][: self.recipe.evaluation.questions]
         result = evaluate(self.loaded, some, split="validation", step=self.step)
         self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=int(self.costs["sampled_tokens"]))
+        self.loggers.log(numbers(result["metrics"], "validation"), self.step)
         self.watch("evaluation", self.step, self.expected_steps(), result)
 
     def test(self, name: str) -> dict[str, Any]:
@@ -197,5 +201,7 @@ class Run:
 
     def finish(self) -> Result:
         """Evaluate on the test questions and write what the run came to."""
-        arm = self.recipe.arm or self.recipe.method.name
-        return Result.write(self.folder, self.recipe, arm, self.step, self.costs, self.test("after"))
+        arm, test = self.recipe.arm or self.recipe.method.name, self.test("after")
+        self.loggers.log(numbers(test["metrics"], "test"), self.step)
+        self.loggers.finish()
+        return Result.write(self.folder, self.recipe, arm, self.step, self.costs, test)

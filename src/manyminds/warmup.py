@@ -20,6 +20,7 @@ from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.formulas.averages import over_tokens
 from manyminds.loading import Loaded, load, resolve
+from manyminds.loggers import Loggers, numbers
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
 from manyminds.policy import adapters
@@ -100,6 +101,7 @@ class _Stage:
         self.traces = Traces(loaded.questions["warmup"], config, self.experts, loaded.recipe.seed)
         self.step, self.trained_tokens, self.seconds = 0, 0, 0.0
         self.end = config.steps
+        self.loggers = Loggers(loaded.recipe, "warmup", folder.path)
 
     def run(self) -> None:
         """Learn until the end, which moves nearer once the experts are good enough; evaluate and save on the way."""
@@ -113,6 +115,7 @@ class _Stage:
             self.trained_tokens += int(metrics["trained_tokens"])
             line = {"step": self.step, "kind": "warmup", **metrics, "step_time": time.perf_counter() - started}
             self.folder.log(line)
+            self.loggers.log(line, self.step)
             self.watch("step", self.step, self.end, line)
             falls = self.policy.decay_from is not None
             reached = self.step % self.config.evaluate_every == 0 and self._accuracy() >= (self.config.decay_at or 2.0)
@@ -127,6 +130,7 @@ class _Stage:
         some = self.loaded.questions["validation"][: self.loaded.recipe.evaluation.questions]
         result = evaluate(self.loaded, some, split="validation", step=self.step)
         self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=0)
+        self.loggers.log(numbers(result["metrics"], "validation"), self.step)
         self.watch("evaluation", self.step, self.end, result)
         return float(result["metrics"]["mean"]["value"])
 
@@ -149,6 +153,8 @@ class _Stage:
         validation, test = on_test(self.loaded, self.step)
         self.folder.evaluation(validation, "validation", num_tokens=0)
         self.folder.evaluation(test, "after", num_tokens=0)
+        self.loggers.log(numbers(test["metrics"], "test"), self.step)
+        self.loggers.finish()
         counts = {"sampled_tokens": 0, "trained_tokens": self.trained_tokens, "seconds": self.seconds}
         return Result.write(self.folder, self.loaded.recipe, "mef", self.step, counts, test)
 
