@@ -35,6 +35,7 @@ class Recipe(Section):
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
+    `chat_template_kwargs` are handed to the model's chat template, such as {enable_thinking: false}.
     With `profile` each training step logs where its time went; what is learnt stays the same, also in a resumed run.
     """
 
@@ -55,6 +56,7 @@ class Recipe(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     profile: bool = False
     loggers: tuple[str, ...] = ()
+    chat_template_kwargs: dict[str, str | int | float | bool] = Field(default_factory=dict)
     arm: str = ""
     output: str = "runs"
 

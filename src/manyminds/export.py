@@ -10,6 +10,7 @@ from typing import Any
 
 from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
+from manyminds.records import PLAIN, Expert
 
 CLOSE = 1e-3
 """How far the logits of merged adapters may be from those of the run, as a share of the largest: float32's rounding."""
@@ -44,8 +45,7 @@ def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype
     source, recipe = checkpoint_of(run)
     model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora)
     before = _said(model)
-    if expert is not None:
-        tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
+    tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
     plain = adapters.merge(model) if recipe.lora else model
     plain = plain.to(getattr(torch, dtype))
     with explaining(f"{out}: the export cannot be written"):
@@ -79,13 +79,15 @@ def checkpoint_of(run: Path) -> tuple[Path, Recipe]:
     return found / "model", load_recipe(run / "recipe.yaml")
 
 
-def _speaking(tokenizer: Any, name: str, recipe: Recipe, context: int) -> Any:
+def _speaking(tokenizer: Any, name: str | None, recipe: Recipe, context: int) -> Any:
     from manyminds.experts.baking import baked
 
     known = {one.name: one.record() for one in recipe.experts or ()}
+    if name is None:
+        return baked(tokenizer, Expert(PLAIN), context, recipe.chat_template_kwargs)
     if name not in known:
         raise UserError(f"--expert: there is no expert '{name}'; known are {', '.join(known) or 'none'}")
-    return baked(tokenizer, known[name], context)
+    return baked(tokenizer, known[name], context, recipe.chat_template_kwargs)
 
 
 def _said(model: Any) -> Any:

@@ -80,7 +80,7 @@ def render(
 
     Raises UserError for a prompt that does not fit into `context` tokens, or a question without what the method needs.
     """
-    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens)
+    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     questions = {

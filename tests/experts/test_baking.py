@@ -65,6 +65,21 @@ def test_a_message_that_is_sent_stays(template: str) -> None:
     assert made.apply_chat_template(sent, tokenize=False) == words.apply_chat_template(sent, tokenize=False)
 
 
+@pytest.mark.parametrize("thinking", [True, False])
+def test_options_of_the_template_stay_as_they_were_in_training(thinking: bool, tmp_path: Path) -> None:
+    """A template with a switch for thinking, which is on if nobody says otherwise, and a text."""
+    switch = "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{{ mood }}"
+    words, expert = tokenizer(TURNS + ASK + switch), Expert("one", "You are brief.")
+    options = {"enable_thinking": thinking, "mood": 'calm "and" slow'}
+    baked(words, expert, 9999, options).save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    wanted = Renderer(words, 9999, options=options).prompt_ids(QUESTION, expert)
+    assert Renderer(again, 9999).prompt_ids(QUESTION, Expert(PLAIN)) == wanted
+    assert ("<think></think>" in words.decode(wanted)) is not thinking
+    other = Renderer(again, 9999, options={"enable_thinking": not thinking}).prompt_ids(QUESTION, Expert(PLAIN))
+    assert other != wanted
+
+
 def test_an_expert_without_a_message_changes_nothing() -> None:
     words = tokenizer(TEMPLATES["roles"])
     assert baked(words, Expert("one"), 9999).chat_template == words.chat_template

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from manyminds.errors import UserError
@@ -23,15 +24,18 @@ IN_USERS_TURN = """\
 BARE = "BEGIN{{ SYSTEM + '\\n\\n' }}{%- for message in messages -%}{{ message['content'] + '\\n' }}{%- endfor -%}"
 
 
-def baked(tokenizer: Any, expert: Expert, context: int) -> Any:
-    """A copy of the tokenizer whose chat template speaks for `expert` where a conversation has no system message.
+def baked(tokenizer: Any, expert: Expert, context: int, options: Mapping[str, Any] | None = None) -> Any:
+    """A copy of the tokenizer whose chat template speaks for `expert` where a conversation has no system message, and
+    has these options where the caller does not say otherwise.
 
     Raises UserError if its prompts are not, token by token, those that the expert was trained under.
     """
     made = copy.deepcopy(tokenizer)
+    before, after = Renderer(tokenizer, context, options=options), Renderer(made, context)
     if expert.system:
-        made.chat_template = _template(tokenizer, expert.system, Renderer(tokenizer, context))
-    before, after = Renderer(tokenizer, context), Renderer(made, context)
+        made.chat_template = _template(tokenizer, expert.system, before)
+    if made.chat_template:
+        made.chat_template = "".join(map(_option, before.options.items())) + made.chat_template
     for text in PROBES:
         question = Question("probe", text, "")
         if after.prompt_ids(question, Expert(PLAIN)) != before.prompt_ids(question, expert):
@@ -42,8 +46,18 @@ def baked(tokenizer: Any, expert: Expert, context: int) -> Any:
     return made
 
 
+def _option(option: tuple[str, Any]) -> str:
+    name, value = option
+    literal = str(value).lower() if isinstance(value, bool) else _literal(value) if isinstance(value, str) else value
+    return f"{{%- if {name} is not defined -%}}{{%- set {name} = {literal} -%}}{{%- endif -%}}"
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
 def _template(tokenizer: Any, system: str, renderer: Renderer) -> str:
-    literal = '"' + system.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    literal = _literal(system)
     if not tokenizer.chat_template:
         begins = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
         return BARE.replace("BEGIN", "{{ bos_token }}" if begins else "").replace("SYSTEM", literal)

@@ -29,22 +29,26 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
 
     def apply_chat_template(
-        self, conversation: Any, *, add_generation_prompt: bool, tokenize: bool, return_dict: bool
+        self, conversation: Any, *, add_generation_prompt: bool, tokenize: bool, return_dict: bool, **options: Any
     ) -> Any: ...
 
 
 class Renderer:
     """Renders for one tokenizer; `notes` holds, once each, what the user should know about the prompts.
 
-    `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens.
+    `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens; `options`
+    are handed to the chat template.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context: int, max_tokens: int = 1) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, context: int, max_tokens: int = 1, options: Mapping[str, Any] | None = None
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError("model: its tokenizer has no end-of-sequence token (`eos_token`), so answers cannot end.")
         self.tokenizer = tokenizer
         self.context = context
         self.max_tokens = max_tokens
+        self.options = dict(options or {})
         self.notes: list[str] = []
         self._keeps_system: dict[str, bool] = {}
 
@@ -58,7 +62,11 @@ class Renderer:
             return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
         try:
             rendered = self.tokenizer.apply_chat_template(
-                self._messages(question, expert), add_generation_prompt=True, tokenize=True, return_dict=False
+                self._messages(question, expert),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                **self.options,
             )
         except _template_errors() as error:
             raise UserError(f"model: its chat template cannot render question {question.id!r}: {error}") from error
@@ -111,7 +119,7 @@ class Renderer:
             probe = [{"role": "system", "content": system}, {"role": "user", "content": "question"}]
             try:
                 text = self.tokenizer.apply_chat_template(
-                    probe, add_generation_prompt=True, tokenize=False, return_dict=False
+                    probe, add_generation_prompt=True, tokenize=False, return_dict=False, **self.options
                 )
                 self._keeps_system[system] = system.strip() in text
             except _template_errors():
