@@ -76,7 +76,7 @@ def test_methods_as_json_is_exactly_the_table() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["optimizer.lrr=1"], "unknown key 'optimizer.lrr'; did you mean 'lr'?"),
+        (["optimizer.lrr=1"], "override 'optimizer.lrr=1': unknown key 'optimizer.lrr'; did you mean 'lr'?"),
         (["method.clip_lo=1"], "unknown key 'method.clip_lo'; did you mean 'clip_low'?"),
         (["steps=many"], ": steps: input should be a valid integer"),
         (["experts=[]"], "there is no expert"),
@@ -148,7 +148,7 @@ def test_a_mistake_leaves_no_traceback_in_a_real_process(there: Path) -> None:
     command = [sys.executable, "-m", "manyminds", "train", DEMO, "step=3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"error: {DEMO}: unknown key 'step'; did you mean 'steps'?\n"
+    assert done.stderr == "error: override 'step=3': unknown key 'step'; did you mean 'steps'?\n"
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["warmup", DEMO, "--resume", "never"], ["eval"]])

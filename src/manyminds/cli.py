@@ -37,12 +37,12 @@ def manyminds(
 
     \b
     To begin:
-      manyminds demo --quick                  half a minute, no GPU
-      manyminds check recipes/demo.yaml       what a recipe means
-      manyminds warmup recipes/demo.yaml      stage 1: one model learns every expert's worked answers
-      manyminds train recipes/demo.yaml       stage 2: the experts learn from one another
-      manyminds report runs/demo              a page that shows what happened
-      manyminds export runs/demo/grpo model   the trained model as a plain Hugging Face folder
+      manyminds demo --quick                            half a minute, no GPU
+      manyminds check recipes/demo.yaml                 what a recipe means
+      manyminds warmup recipes/demo.yaml name=mine      stage 1: one model learns every expert's worked answers
+      manyminds train recipes/demo.yaml name=mine       stage 2: the experts learn from one another
+      manyminds report runs/mine                        a page that shows what happened
+      manyminds export runs/mine/meml_grpo runs/model   the trained model as a plain Hugging Face folder
     """
 
 

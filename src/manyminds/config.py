@@ -149,7 +149,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{path}: holds no keys; a recipe starts with lines such as `name:` and `model:`")
     for override in overrides:
         override_in(data, override)
-    return parse(data, str(path), text)
+    return parse(data, str(path), text, overrides)
 
 
 def override_in(data: dict[str, Any], override: str) -> None:
@@ -172,16 +172,19 @@ def override_in(data: dict[str, Any], override: str) -> None:
         raise UserError(f"'{override}': the value is not valid YAML") from error
 
 
-def parse(data: dict[str, Any], where: str = "recipe", text: str = "") -> Recipe:
-    """The recipe in plain data. Raises UserError with the first thing that is wrong, and its line in `text`."""
+def parse(data: dict[str, Any], where: str = "recipe", text: str = "", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in plain data. Raises UserError with the first thing that is wrong, and its line in `text` or the
+    override that it came from."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = [str(part) for part in first["loc"]]
-        raise UserError(f"{where}{_line(text, path)}: {_sentence(data, path, first)}") from error
+        place = _overriding(path, overrides) or f"{where}{_line(text, path)}"
+        raise UserError(f"{place}: {_sentence(data, path, first)}") from error
     except UserError as error:  # the methods know their names and parts, but no file
-        raise UserError(f"{where}{_line(text, ['method'])}: {error}") from error
+        place = _overriding(["method"], overrides) or f"{where}{_line(text, ['method'])}"
+        raise UserError(f"{place}: {error}") from error
 
 
 def _sentence(data: dict[str, Any], path: list[str], error: Any) -> str:
@@ -209,6 +212,16 @@ def _fields(data: dict[str, Any], path: list[str]) -> list[str]:
         sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
         kind = sections[0] if sections else kind
     return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _overriding(path: list[str], overrides: Sequence[str]) -> str:
+    """The last override that set this key, or one above it; for a whole section also one in it. Else nothing."""
+    key = ".".join(path)
+    for override in reversed(overrides):
+        name = override.partition("=")[0]
+        if f"{key}.".startswith(f"{name}.") or (len(path) == 1 and name.startswith(f"{key}.")):
+            return f"override '{override}'"
+    return ""
 
 
 def _line(text: str, path: list[str]) -> str:

@@ -70,8 +70,12 @@ def checkpoint_of(run: Path) -> tuple[Path, Recipe]:
     """The model of the run's newest whole checkpoint, and its recipe. Raises UserError if there is none."""
     from manyminds import checkpoint
 
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder; give that of a run, such as runs/demo/meml_grpo")
     if not (run / "recipe.yaml").is_file():
-        raise UserError(f"{run}: is not the folder of a run (it has no recipe.yaml); give one, such as runs/demo/grpo")
+        inside = sorted(recipe.parent.name for recipe in run.glob("*/recipe.yaml"))
+        hint = f"it holds those of {', '.join(inside)}" if inside else "give one, such as runs/demo/meml_grpo"
+        raise UserError(f"{run}: is not the folder of a run (it has no recipe.yaml); {hint}")
     found, skipped = checkpoint.latest(run / "checkpoints")
     if found is None:
         why = f": {skipped[0]}" if skipped else ""

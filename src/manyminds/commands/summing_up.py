@@ -187,7 +187,7 @@ def demo(
     A model from scratch learns three ways to do three-digit arithmetic, each under the prompt of an expert who is good
     at something else. Then two methods train it from that checkpoint with as many sampled tokens each: GRPO over all
     experts, and MEML-GRPO, where the best expert's right answers teach the worst. Minutes on two cores, no GPU.
-    With --quick it starts from a shipped model and shows the early phase only, in about a minute.
+    With --quick it starts from a shipped model and shows the early phase only, in half a minute.
 
     \b
     Example:
