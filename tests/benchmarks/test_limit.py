@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,20 +15,13 @@ from transformers import LlamaForCausalLM
 
 from manyminds.limits import Limits, Shape, Work, decode_work, roofline_seconds, update_work
 
-ROOT = Path(__file__).parents[1]
 SLOW = {"float32": 1e9, "bfloat16": 4e9}
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def script(load: Callable[[str], ModuleType]) -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("limit", ROOT / "benchmarks" / "limit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "limit", module)
-    spec.loader.exec_module(module)
-    return module
+    return load("limit")
 
 
 @pytest.fixture
