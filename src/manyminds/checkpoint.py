@@ -32,7 +32,17 @@ from manyminds.optimizer_state import load_optimizer, optimizer_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "latest", "load", "load_optimizer", "optimizer_tensors", "save", "validate", "versions"]
+__all__ = [
+    "Checkpoint",
+    "latest",
+    "load",
+    "load_optimizer",
+    "newest_model",
+    "optimizer_tensors",
+    "save",
+    "validate",
+    "versions",
+]
 
 _STEP = re.compile(r"step-(\d{6,})")
 _HIDDEN = re.compile(r"\.(step-\d{6,}|latest\.json)\.(tmp|old|gone)-([1-9]\d*)")
@@ -122,6 +132,15 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
             return steps[step], skipped
         skipped.append(f"{steps[step].name} was skipped: {fault}")
     return None, skipped
+
+
+def newest_model(run: Path, remedy: str) -> Path:
+    """The model folder of a run's newest valid checkpoint. Raises UserError, with the remedy, if there is none."""
+    found, skipped = latest(run / "checkpoints")
+    if found is None:
+        why = f": {skipped[0]}" if skipped else ""
+        raise UserError(f"{run}: holds no whole checkpoint{why}; {remedy}")
+    return found / "model"
 
 
 def load(folder: Path) -> Checkpoint:

@@ -76,11 +76,7 @@ def checkpoint_of(run: Path) -> tuple[Path, Recipe]:
         inside = sorted(recipe.parent.name for recipe in run.glob("*/recipe.yaml"))
         hint = f"it holds those of {', '.join(inside)}" if inside else "give one, such as runs/demo/meml_grpo"
         raise UserError(f"{run}: is not the folder of a run (it has no recipe.yaml); {hint}")
-    found, skipped = checkpoint.latest(run / "checkpoints")
-    if found is None:
-        why = f": {skipped[0]}" if skipped else ""
-        raise UserError(f"{run}: holds no whole checkpoint{why}; there is nothing to export")
-    return found / "model", load_recipe(run / "recipe.yaml")
+    return checkpoint.newest_model(run, "there is nothing to export"), load_recipe(run / "recipe.yaml")
 
 
 def _speaking(tokenizer: Any, name: str | None, recipe: Recipe, context: int) -> Any:

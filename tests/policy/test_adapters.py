@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from manyminds.batch import Row, collate, weigh
@@ -35,15 +33,6 @@ MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, intermediate_size=48, num_key_value_heads=2)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=29, n_embd=32, n_layer=2, n_head=4, n_positions=64)),
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """transformers tells about configs; warnings stay errors."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def model_of(name: str = "llama") -> Any:

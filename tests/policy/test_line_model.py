@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from manyminds.policy.line_model import LineModel, rope_types
@@ -33,15 +31,6 @@ ROPES: dict[str, tuple[dict[str, Any], bool]] = {
     "dynamic": ({"factor": 2.0}, False),
     "longrope": (LONG, False),
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """transformers tells about configs; warnings stay errors."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def model_of(rope: str = "default") -> Any:

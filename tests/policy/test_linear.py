@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -26,15 +25,6 @@ MODELS: dict[str, Callable[[], Any]] = {
     "large": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, **LARGE)),
     "tied": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, **SMALL, tie_word_embeddings=True)),
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """transformers tells about configs; warnings stay errors."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def model_of(name: str) -> Any:

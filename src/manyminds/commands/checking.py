@@ -126,11 +126,7 @@ def newest(folder: Path) -> str:
     """The model of a run's newest whole checkpoint. Raises UserError if there is none."""
     from manyminds import checkpoint
 
-    found, skipped = checkpoint.latest(folder / "checkpoints")
-    if found is None:
-        why = f": {skipped[0]}" if skipped else ""
-        raise UserError(f"{folder}: holds no whole checkpoint{why}; name a model folder with --model")
-    return str(found / "model")
+    return str(checkpoint.newest_model(folder, "name a model folder with --model"))
 
 
 def per_prompt(metrics: dict[str, Any]) -> Table:
