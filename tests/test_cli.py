@@ -254,7 +254,7 @@ def test_eval_measures_what_training_measured(finished: Path) -> None:
     model = folder / "checkpoints" / "step-000002" / "model"
     named = run("eval", str(folder / "recipe.yaml"), "--model", str(model))
     assert named.exit_code == 0
-    assert "structured" in named.stdout
+    assert named.stdout.count("structured") == named.stdout.count("plain") == 1
 
 
 def test_eval_needs_the_folder_of_a_run(there: Path) -> None:
@@ -275,6 +275,9 @@ def test_a_folder_that_holds_a_run_is_not_written_over(finished: Path) -> None:
     done = run("train", DEMO, *SMALL, f"output={finished / 'runs'}")
     assert done.exit_code == 2
     assert "already holds a run; continue it with --resume auto" in done.stderr
+    other = run("train", DEMO, *SMALL, f"output={finished / 'runs'}", "optimizer.lr=0.5")
+    assert other.exit_code == 2
+    assert "already holds a run with another `optimizer`; choose another `name` or `arm`" in other.stderr
 
 
 def test_resume_goes_on_to_the_same_numbers(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,14 +33,16 @@ class RunFolder:
         or holds one of another recipe.
         """
         found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
-        if not resume and (self.path / "metrics.jsonl").exists():
-            raise UserError(
-                f"{self.path} already holds a run; continue it with --resume auto, or choose another `name` or `arm`"
-            )
         saved = checkpoint.load(found) if found else None
-        if saved:
-            before = saved.state["recipe"]
-            self._same_recipe(before, dump(recipe.going_on(before)))
+        other = _changed(saved.state["recipe"], recipe) if saved else None
+        if not resume and (self.path / "metrics.jsonl").exists():
+            held = f"a run with another `{other}`;" if other else "a run; continue it with --resume auto, or"
+            raise UserError(f"{self.path} already holds {held} choose another `name` or `arm`")
+        if other:
+            raise UserError(
+                f"{self.path}: its checkpoint was made with another `{other}`; resume with the recipe.yaml in "
+                "that folder, or choose another `name` for the changed run"
+            )
         return saved, skipped
 
     def begin(self, recipe: Recipe, step: int) -> None:
@@ -52,14 +54,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_head(recipe)
             self._cut_back(step)
-
-    def _same_recipe(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        changed = sorted(key for key in {*before, *now} - NO_MATTER if before.get(key) != now.get(key))
-        if changed:
-            raise UserError(
-                f"{self.path}: its checkpoint was made with another `{changed[0]}`; resume with the recipe.yaml in "
-                "that folder, or choose another `name` for the changed run"
-            )
 
     def _write_head(self, recipe: Recipe) -> None:
         (self.path / "recipe.yaml").write_text(yaml.safe_dump(dump(recipe), sort_keys=False), encoding="utf-8")
@@ -91,3 +85,9 @@ class RunFolder:
     def result(self, result: Mapping[str, Any]) -> None:
         """What the run came to: its last file, so that its presence says that the run is complete."""
         write_json(self.path / "result.json", dict(result))
+
+
+def _changed(before: Mapping[str, Any], recipe: Recipe) -> str | None:
+    """The first key, by name, in which the recipe differs from that of a checkpoint, if it matters."""
+    now = dump(recipe.going_on(dict(before)))
+    return next((key for key in sorted({*before, *now} - NO_MATTER) if before.get(key) != now.get(key)), None)

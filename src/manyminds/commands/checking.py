@@ -110,8 +110,8 @@ def evaluate(
         keys = ("split", "questions", "experts", "best_expert", "metrics")
         print_json({"model": str(chosen), **{key: found[key] for key in keys}})
         return
+    text.print(per_prompt(found["metrics"], *(f"experts/{name}" for name in found["experts"])))
     text.print(final_table({Path(chosen).name or str(chosen): {"metrics": found["metrics"]}}))
-    text.print(per_prompt(found["metrics"]))
 
 
 class Quiet:
@@ -129,12 +129,13 @@ def newest(folder: Path) -> str:
     return str(checkpoint.newest_model(folder, "name a model folder with --model"))
 
 
-def per_prompt(metrics: dict[str, Any]) -> Table:
-    """Greedy accuracy under each prompt alone, with its interval over questions."""
+def per_prompt(metrics: dict[str, Any], *names: str) -> Table:
+    """Greedy accuracy under each of these prompts, with its interval over questions; else all, vote, oracle."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("prompt", no_wrap=True)
     table.add_column("accuracy in %", justify="right")
-    for name in ("plain", *(key for key in metrics if key.startswith("experts/")), "vote", "oracle"):
+    experts = [key for key in metrics if key.startswith("experts/")]
+    for name in names or ("plain", *experts, "vote", "oracle"):
         one = metrics[name]
         span = f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"
         value = Text.assemble(f"{100 * one['value']:.1f}", (span, "dim"))
