@@ -76,7 +76,8 @@ def record(loaded: Loaded, question: Question, row: Mapping[str, tuple[Scored, .
     for name, (one,) in row.items():
         text = one.rollout.text
         greedy[name] = {"text": text, "correct": one.right} | ({"style": style(text)} if style else {})
-    family = {"family": question.extras["family"]} if "family" in question.extras else {}
+    named = question.extras.get("family")
+    family = {"family": named} if isinstance(named, str) else {}  # a user's column of this name may hold anything
     return {
         "id": question.id,
         "question": question.text,

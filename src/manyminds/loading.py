@@ -13,6 +13,7 @@ from typing import Any
 from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer
+from manyminds.experts.room import with_room
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -78,16 +79,18 @@ def render(
 ) -> tuple[dict[str, tuple[Question, ...]], tuple[str, ...]]:
     """The task's questions by split, as token ids for every expert; and what the user should know about the prompts.
 
-    Raises UserError for a prompt that does not fit into `context` tokens, or a question without what the method needs.
+    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, or a
+    question without what the method needs.
     """
     renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
-    questions = {
-        split: tuple(renderer.encode(question, experts) for question in its) for split, its in task.splits.items()
+    rendered = {
+        split: tuple(renderer.render(question, experts) for question in its) for split, its in task.splits.items()
     }
+    questions, left_out = with_room(rendered, context, recipe.sampling.max_tokens)
     check_needs(recipe, questions["train"])
-    return questions, tuple(renderer.notes)
+    return questions, (*task.notes, *renderer.notes, *left_out)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> Ids:
@@ -106,11 +109,12 @@ def context_of(config: Any, tokenizer: Any) -> int:
 
 
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
-    """Raises UserError if the method needs what the questions do not have."""
+    """Raises UserError if the method needs what the questions do not have. A solution that is too long counts as there:
+    its question is asked, and the buffer does without it."""
     if "solutions" not in recipe.method.needs:
         return
     for question in questions:
-        if not question.solution_ids:
+        if not question.solution:
             raise UserError(
                 f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the "
                 "hard-example buffer teaches; add it, or set method.hard_coefficient to 0"

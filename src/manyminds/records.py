@@ -40,6 +40,8 @@ class Trace:
 class Question:
     """One question with its gold answer. `answer` is short; `solution` is worked text.
 
+    A conversation is in `messages`, as (role, content), with the user's last turn also in `text`; for a question that
+    is `text` alone they are empty.
     `prompt_ids` (a prompt per expert, and `PLAIN`), `solution_ids` and the traces' ids are filled once, when
     the question is rendered for a tokenizer; hooks only ever read them. `media` are content hashes.
     """
@@ -54,6 +56,7 @@ class Question:
     solution_ids: Ids = ()
     media: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Puts questions to experts as token ids: chat template, system message, worked answers, room for the answer."""
+"""Puts questions to experts as token ids: chat template, system message, turns, worked answers, room for the answer."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ NO_SYSTEM_ROLE = (
 NO_TEMPLATE = (
     "The model's tokenizer has no chat template: a prompt is the expert's system message, an empty line, the "
     "question and a line break."
+)
+
+NO_TEMPLATE_TURNS = (
+    "The model's tokenizer has no chat template: the turns of a conversation follow one another with an empty line "
+    "between, and nothing says whose they are."
+)
+
+TWO_SYSTEM_MESSAGES = (
+    "Questions have a system message of their own: an expert's stands before it, an empty line between, and the plain "
+    "prompt has the question's own."
 )
 
 
@@ -37,7 +47,8 @@ class Renderer:
     """Renders for one tokenizer; `notes` holds, once each, what the user should know about the prompts.
 
     `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens; `options`
-    are handed to the chat template.
+    are handed to the chat template. Where a conversation has a system message of its own, the expert's stands before
+    it, an empty line between.
     """
 
     def __init__(
@@ -54,10 +65,13 @@ class Renderer:
 
     def prompt_ids(self, question: Question, expert: Expert) -> Ids:
         """The ids after which the expert's answer begins."""
+        if expert.system and any(role == "system" for role, _ in question.messages):
+            self._note(TWO_SYSTEM_MESSAGES)
         if not self.tokenizer.chat_template:
-            self._note(NO_TEMPLATE)
-            parts = [expert.system] if expert.system else []
-            ids = _ids(self.tokenizer.encode("\n\n".join([*parts, question.text]) + "\n", add_special_tokens=True))
+            system, turns = _parts(question, expert)
+            self._note(NO_TEMPLATE if len(turns) == 1 else NO_TEMPLATE_TURNS)
+            parts = [*([system] if system else []), *(content for _, content in turns)]
+            ids = _ids(self.tokenizer.encode("\n\n".join(parts) + "\n", add_special_tokens=True))
             # Some tokenizers also close what they encode; nothing may stand between a prompt and its answer.
             return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
         try:
@@ -69,24 +83,29 @@ class Renderer:
                 **self.options,
             )
         except _template_errors() as error:
-            raise UserError(f"model: its chat template cannot render question {question.id!r}: {error}") from error
+            place = f" ({question.source})" if question.source else ""
+            raise UserError(
+                f"model: its chat template cannot render question {question.id!r}{place}: {error}"
+            ) from error
         return _ids(rendered)
 
     def solution_ids(self, text: str) -> Ids:
         """A worked answer as the policy would have to write it: its ids and the end of sequence."""
         return (*_ids(self.tokenizer.encode(text, add_special_tokens=False)), int(self.tokenizer.eos_token_id))
 
-    def encode(self, question: Question, experts: Iterable[Expert]) -> Question:
-        """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers.
-
-        UserError if a prompt, or a prompt with a worked answer, does not fit into the context.
-        """
+    def render(self, question: Question, experts: Iterable[Expert]) -> Question:
+        """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers."""
         prompts = {e.name: self.prompt_ids(question, e) for e in (*experts, Expert(PLAIN))}
         solution_ids = self.solution_ids(question.solution) if question.solution else ()
         traces = {name: replace(t, ids=self.solution_ids(t.text)) for name, t in question.traces.items()}
-        worked: Mapping[str, Ids] = {"solution": solution_ids} | {f"trace of {n!r}": t.ids for n, t in traces.items()}
-        self._check_room(question, prompts, worked)
         return replace(question, prompt_ids=prompts, solution_ids=solution_ids, traces=traces)
+
+    def encode(self, question: Question, experts: Iterable[Expert]) -> Question:
+        """As `render`; UserError if a prompt, or a prompt with a worked answer, does not fit into the context."""
+        rendered = self.render(question, experts)
+        traces = {f"trace of {name!r}": trace.ids for name, trace in rendered.traces.items()}
+        self._check_room(rendered, rendered.prompt_ids, {"solution": rendered.solution_ids, **traces})
+        return rendered
 
     def _check_room(self, question: Question, prompts: Mapping[str, Ids], worked: Mapping[str, Ids]) -> None:
         name, longest = max(prompts.items(), key=lambda item: len(item[1]))
@@ -106,12 +125,17 @@ class Renderer:
                 )
 
     def _messages(self, question: Question, expert: Expert) -> list[dict[str, str]]:
-        if not expert.system:
-            return [{"role": "user", "content": question.text}]
-        if self.has_system_role(expert.system):
-            return [{"role": "system", "content": expert.system}, {"role": "user", "content": question.text}]
+        """The conversation as the template gets it: one system message or none, then the turns."""
+        system, turns = _parts(question, expert)
+        messages = [{"role": role, "content": content} for role, content in turns]
+        if not system:
+            return messages
+        if self.has_system_role(system):
+            return [{"role": "system", "content": system}, *messages]
         self._note(NO_SYSTEM_ROLE)
-        return [{"role": "user", "content": f"{expert.system}\n\n{question.text}"}]
+        if turns[0][0] != "user":
+            return [{"role": "user", "content": system}, *messages]
+        return [{"role": "user", "content": f"{system}\n\n{turns[0][1]}"}, *messages[1:]]
 
     def has_system_role(self, system: str) -> bool:
         """Whether the template prints this system message; some refuse the role, some leave it out silently."""
@@ -129,6 +153,13 @@ class Renderer:
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _parts(question: Question, expert: Expert) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The system message, the expert's and then the conversation's own; and the turns that follow it."""
+    turns = question.messages or (("user", question.text),)
+    systems = [expert.system, *(content for role, content in turns if role == "system")]
+    return "\n\n".join(filter(None, systems)), tuple(turn for turn in turns if turn[0] != "system")
 
 
 def _template_errors() -> tuple[type[Exception], ...]:

@@ -223,7 +223,10 @@ class MEMLGRPO(GRPO):
         return rows
 
     def hard(self, groups: Sequence[Group], rng: random.Random) -> tuple[Example, ...]:
-        """Worked solutions for the (question, expert) pairs that enter the buffer: more than K wrong, then a draw."""
+        """Worked solutions for the (question, expert) pairs that enter the buffer: more than K wrong, then a draw.
+
+        Those that are too long for the model have no ids, and do not enter.
+        """
         entered = []
         for group in groups:
             for answers in group.answers:
@@ -232,7 +235,7 @@ class MEMLGRPO(GRPO):
                 odds = {"K/G": self.hard_wrong / n, "w/G": wrong / n}.get(str(self.hard_probability))
                 if fails and rng.random() < (float(self.hard_probability) if odds is None else odds):
                     entered.append(self.solution(answers))
-        return tuple(entered)
+        return tuple(example for example in entered if example.ids)
 
     def solution(self, answers: Answers) -> Example:
         """The question's worked solution, or this expert's own trace unless it is wrong, under this expert's prompt."""

@@ -1,23 +1,27 @@
-"""A user's own questions, as JSON Lines: one object per line, UTF-8.
+"""A user's own questions, from files, folders or the hub (`places`), whatever their columns are called (`layouts`).
 
-Questions: `question` (or `prompt`), `answer`, and optionally `id` and `solution`. Worked answers of experts, in a
-file of their own: `id` (of the question), `expert`, `solution`, and optionally `final_answer` and `correct`.
+Worked answers of experts are in a file of their own, a row each: `id` (of the question), `expert`, `solution`, and
+optionally `final_answer` and `correct`.
 """
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question, Trace
-from manyminds.tasks.task import SPLITS, Task, assert_disjoint, did_you_mean, listed, with_experts
+from manyminds.tasks.doubts import doubts
+from manyminds.tasks.layouts import PAIRS, Columns, Layout, layout_of, parse_columns, question_of
+from manyminds.tasks.places import read_rows
+from manyminds.tasks.rows import Row, shortened
+from manyminds.tasks.task import SPLITS, Task, asked, assert_disjoint, did_you_mean, with_experts
 
 SHARES = {"warmup": 0.4, "train": 0.4, "validation": 0.1, "test": 0.1}
+
+NO_COLUMNS: Mapping[str, object] = {}
 
 Extract = Callable[[str], str | None]
 
@@ -31,46 +35,54 @@ def jsonl(
     test: str | Path | None = None,
     experts_file: str | Path | None = None,
     experts: Sequence[Expert] = (),
+    columns: Mapping[str, object] = NO_COLUMNS,
     shares: Mapping[str, float] = SHARES,
     answer_marker: str = "####",
     rewards: Sequence[str] = ("exact_answer",),
     licence: str = "not stated",
     seed: int = 0,
 ) -> Task:
-    """The four sets from one file (`questions`, divided by `shares` and `seed`), from a file each, or from both.
+    """The four sets from one place (`questions`, divided by `shares` and `seed`), from a place each, or from both.
 
-    Where both are given, `questions` is divided among the sets without a file. Equal question texts stay in one
-    set. The final answer stands after the last `answer_marker` of a response, and is added to worked answers that
-    lack it. Without `experts`, every expert of `experts_file` is one, with the message "You are the … expert."
+    Where both are given, `questions` is divided among the sets without a place. Equal questions stay in one set.
+    `columns` say which column is what, where that is not one of the known layouts. The final answer stands after the
+    last `answer_marker` of a response, and is added to worked answers that lack it. Without `experts`, every expert
+    of `experts_file` is one, with the message "You are the … expert."
     """
     if not answer_marker.strip():
         raise UserError("task.answer_marker is empty; it must be the text that stands before a final answer.")
-    extract = after_marker(answer_marker)
-    files = {"warmup": warmup, "train": train, "validation": validation, "test": test}
-    splits = {name: read_questions(path, name) if path is not None else () for name, path in files.items()}
-    rest = [name for name, path in files.items() if path is None]
+    extract, form = after_marker(answer_marker), f"{answer_marker} {{answer}}"
+    mapping = parse_columns(columns)
+    named = {"warmup": warmup, "train": train, "validation": validation, "test": test}
+    read = {key: _read(place, key, mapping) for key, place in named.items() if place is not None}
+    splits: dict[str, tuple[Question, ...]] = {key: its.questions for key, its in read.items()}
     if questions is not None:
-        splits |= _divided(read_questions(questions, "questions"), rest, shares, seed)
-    for name in ("train", "validation", "test"):
-        if not splits[name]:
+        read["questions"] = _read(questions, "questions", mapping)
+        splits |= _divided(read["questions"].questions, [key for key in SPLITS if key not in splits], shares, seed)
+    splits = {key: splits.get(key, ()) for key in SPLITS}
+    for key in ("train", "validation", "test"):
+        if not splits[key]:
             raise UserError(
-                f"task.{name}: this set has no question; name a file, or give `questions` enough rows and "
-                f"`shares.{name}` a share above 0."
+                f"task.{key}: this set has no question; name a file, or give `questions` enough rows and "
+                f"`shares.{key}` a share above 0."
             )
     assert_disjoint(splits)
+    every = [question for its in read.values() for question in its.questions]
+    notes = (*_layouts_told(read.values()), *doubts(every, extract, form))
     if experts_file is not None:
-        splits, written = _with_traces(splits, Path(experts_file), extract)
+        splits, written = _with_traces(splits, experts_file, extract)
         experts = experts or tuple(Expert(name, f"You are the {name} expert.") for name in written)
         splits = _for_experts(splits, experts, str(experts_file))
     finish = _finisher(extract, answer_marker)
     return Task(
         name="jsonl",
-        splits={name: tuple(finish(question) for question in splits[name]) for name in SPLITS},
+        splits={key: tuple(finish(question) for question in splits[key]) for key in SPLITS},
         experts=tuple(experts),
         extract=extract,
         rewards=tuple(rewards),
-        answer_form=f"{answer_marker} {{answer}}",
+        answer_form=form,
         licence=licence,
+        notes=notes,
     )
 
 
@@ -85,72 +97,38 @@ def after_marker(marker: str) -> Extract:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a file, and the errors about it."""
+class Read:
+    """The questions of one place, and the layout in which they stood there."""
 
-    path: Path
-    line: int
-    columns: Mapping[str, Any]
-
-    @property
-    def place(self) -> str:
-        return f"{self.path}:{self.line}"
-
-    def text(self, *keys: str, optional: bool = False) -> str:
-        """The first of these columns that is there, as text; empty only if `optional` and none is there."""
-        key = next((key for key in keys if self.columns.get(key) is not None), None)
-        wanted = " or ".join(f"`{key}`" for key in keys)
-        if key is None:
-            if optional:
-                return ""
-            raise UserError(f"{self.place}: the key {wanted} is missing; this row has {listed(self.columns)}.")
-        value = self.columns[key]
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise UserError(f"{self.place}: `{key}` must be text or a number, not {json.dumps(value)[:60]}.")
-        text = str(value).strip()
-        if not text and not optional:
-            raise UserError(f"{self.place}: `{key}` is empty; it must hold text.")
-        return text
+    place: str
+    layout: Layout
+    questions: tuple[Question, ...]
 
 
-def read_rows(path: str | Path, key: str) -> Iterator[Row]:
-    """The rows of a file; blank lines are passed over. `key` is the recipe's key that names the file."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"task.{key}: there is no file {path}; it must be a JSON Lines file.") from error
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"task.{key}: {path} cannot be read as UTF-8 text ({error}).") from error
-    if not text.strip():
-        raise UserError(f"task.{key}: {path} is empty; it must hold one JSON object per line.")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            columns = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error.msg}, column {error.colno}).") from error
-        if not isinstance(columns, dict):
-            raise UserError(f"{path}:{number}: a row must be a JSON object, not {line.strip()[:40]}.")
-        yield Row(path, number, columns)
-
-
-def read_questions(path: str | Path, key: str) -> tuple[Question, ...]:
-    """The questions of a file; a row without `id` is called after its file and line."""
+def _read(place: str | Path, key: str, columns: Columns) -> Read:
+    """The questions of a file, folder or data set; the layout is that of its first row. Raises UserError."""
     questions: dict[str, Question] = {}
-    for row in read_rows(path, key):
-        question = Question(
-            id=row.text("id", optional=True) or f"{row.path.stem}:{row.line}",
-            text=row.text("question", "prompt"),
-            answer=row.text("answer"),
-            solution=row.text("solution", optional=True),
-            source=row.place,
-        )
+    layout = PAIRS
+    for row in read_rows(place, key):
+        if not questions:
+            layout = layout_of(row, columns)
+        question = question_of(row, layout)
         if question.id in questions:
-            raise UserError(f"{row.place}: the id {question.id!r} is also that of {questions[question.id].source}.")
+            raise UserError(
+                f"{row.place}: the id {question.id!r} is also that of {questions[question.id].source}; give each row "
+                "an id of its own, or none."
+            )
         questions[question.id] = question
-    return tuple(questions.values())
+    return Read(str(place), layout, tuple(questions.values()))
+
+
+def _layouts_told(read: Iterable[Read]) -> tuple[str, ...]:
+    """How rows were read, unless their columns say so by their very names."""
+    places: dict[str, list[str]] = {}
+    for its in read:
+        if its.layout != PAIRS:
+            places.setdefault(its.layout.told, []).append(its.place)
+    return tuple(f"{', '.join(where)}: {told}." for told, where in places.items())
 
 
 def _divided(
@@ -167,7 +145,7 @@ def _divided(
         raise UserError("task.shares: no set without a file of its own has a share above 0, so `questions` is unused.")
     by_text: dict[str, list[Question]] = {}
     for question in questions:
-        by_text.setdefault(question.text, []).append(question)
+        by_text.setdefault(asked(question), []).append(question)
     texts = sorted(by_text)
     random.Random(f"jsonl/{seed}").shuffle(texts)
     divided: dict[str, tuple[Question, ...]] = {}
@@ -181,16 +159,16 @@ def _divided(
 
 
 def _with_traces(
-    splits: Mapping[str, Sequence[Question]], path: Path, extract: Extract
+    splits: Mapping[str, Sequence[Question]], place: str | Path, extract: Extract
 ) -> tuple[dict[str, tuple[Question, ...]], list[str]]:
-    """The questions with the worked answers of `path`, filed by the name of who wrote them; and these names.
+    """The questions with the worked answers of `place`, filed by the name of who wrote them; and these names.
 
     Of several by one expert the first right one is kept, else the first.
     """
     answers = {question.id: question.answer for questions in splits.values() for question in questions}
     traces: dict[str, dict[str, Trace]] = {}
     written: dict[str, None] = {}
-    for row in read_rows(path, "experts_file"):
+    for row in read_rows(place, "experts_file"):
         name, expert = row.text("id"), row.text("expert")
         if name not in answers:
             raise UserError(f"{row.place}: there is no question with the id {name!r}; {did_you_mean(name, answers)}")
@@ -211,7 +189,7 @@ def _trace(row: Row, expert: str, answer: str, extract: Extract) -> Trace:
     text, final = row.text("solution"), row.text("final_answer", optional=True)
     correct = row.columns.get("correct")
     if correct is not None and not isinstance(correct, bool):
-        raise UserError(f"{row.place}: `correct` must be true, false or null, not {json.dumps(correct)[:60]}.")
+        raise UserError(f"{row.place}: `correct` must be true, false or null, not {shortened(correct)}.")
     found = extract(text) or final
     if correct is None and found:
         correct = found == answer

@@ -20,7 +20,7 @@ class Task:
     response, where the task knows manners. `answer_form` is how a bare final answer is written, with the
     answer in the place of `{answer}`; `extract` reads it back. `rewards` name the reward functions; the first
     one is the verifier: it gives the gold answer 1 and nonsense 0. `licence` is that of the questions and traces, as
-    a model card states it.
+    a model card states it. `notes` are what the user should know about the data.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Task:
     rewards: tuple[str, ...] = ("exact_answer",)
     answer_form: str = "{answer}"
     licence: str = "not stated"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Holds the promise of four disjoint sets."""
@@ -46,14 +47,23 @@ def assert_disjoint(splits: Mapping[str, Sequence[Question]]) -> None:
     for split, questions in splits.items():
         for question in questions:
             if question.id in ids:
-                raise UserError(f"{where(question)}: the id {question.id!r} is also that of {where(ids[question.id])}.")
+                raise UserError(
+                    f"{where(question)}: the id {question.id!r} is also that of {where(ids[question.id])}; ids must "
+                    "differ in all sets together."
+                )
             ids[question.id] = question
-            first_split, first = texts.setdefault(question.text, (split, question))
+            first_split, first = texts.setdefault(asked(question), (split, question))
             if first_split != split:
                 raise UserError(
                     f"{where(question)}: this question of `{split}` is also in `{first_split}` ({where(first)}); "
                     "the four sets must be disjoint."
                 )
+
+
+def asked(question: Question) -> str:
+    """What is asked, as one string: equal where two sets would share a question. System messages do not count."""
+    turns = [content for role, content in question.messages if role != "system"]
+    return "\x00".join(turns) if len(turns) > 1 else question.text
 
 
 def where(question: Question) -> str:
