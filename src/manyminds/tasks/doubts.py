@@ -9,18 +9,22 @@ import re
 from collections.abc import Callable, Sequence
 
 from manyminds.records import Question
+from manyminds.tasks.layouts import Layout
 from manyminds.tasks.rows import shortened
 
 WORKED = re.compile(r"\n\s*####\s*\S[^\n]*\s*$")
 """Worked text as GSM8K writes it: its last line is `#### 72`."""
 BARE = re.compile(r"(####)?\s*(\\boxed\{[^{}]*\}|[-+$]*[\w.,/]+%?)\s*")
 """A number or one word, and nothing else."""
+FLOATED = re.compile(r"-?\d+\.0")
 LONG = 200
 """Characters; a short answer with more of them is none."""
 
 
-def doubts(questions: Sequence[Question], extract: Callable[[str], str | None], form: str) -> tuple[str, ...]:
-    """What looks wrong with the answers and worked solutions as they were read, a sentence each.
+def doubts(
+    questions: Sequence[Question], layout: Layout, extract: Callable[[str], str | None], form: str
+) -> tuple[str, ...]:
+    """What looks wrong with the answers and worked solutions, which were read by `layout`; a sentence each.
 
     `form` is how the task writes a final answer and `extract` reads it; see `Task`.
     """
@@ -31,21 +35,20 @@ def doubts(questions: Sequence[Question], extract: Callable[[str], str | None], 
     if _most(swapped, solved):
         found.append(
             f"`answer` and `solution` look swapped: the answer is the longer one in {_share(swapped, solved)}, such as "
-            f"{_pair(swapped[0])}. If so, name them in task.columns: answer is the short gold, solution the worked "
-            "text."
+            f"{_pair(swapped[0])}. If so, set task.columns: {{answer: {layout.solution}, solution: {layout.answer}}}."
         )
     elif _most(marked, questions):
         found.append(
             f"The gold answer is worked text that ends in a line `#### …` in {_share(marked, questions)}, such as "
-            f"{_place(marked[0])} ({shortened(marked[0].answer[-40:])}). Answers will never equal it; to read the gold "
-            'after the mark, set task.columns: {answer: {column: answer, after: "####"}, solution: answer}, with the '
-            "name of your column."
+            f"{_place(marked[0])} ({shortened(marked[0].answer[-40:])}). No response can equal it; to read the gold "
+            f'after the mark, set task.columns: {{answer: {{column: {layout.answer}, after: "####"}}, '
+            f"solution: {layout.answer}}}."
         )
     elif _most(long := _those(questions, _is_long), questions):
         found.append(
             f"The gold answer is long or has several lines in {_share(long, questions)}, such as {_place(long[0])} "
-            f"({shortened(long[0].answer)}). If it is worked text, name the columns in task.columns: answer is the "
-            "short gold, solution the worked text."
+            f"({shortened(long[0].answer)}). If it is worked text, set task.columns.solution to {layout.answer}, and "
+            "task.columns.answer to the column of the short gold."
         )
     elif lost := _those(questions, lambda one: extract(form.replace("{answer}", one.answer)) != one.answer):
         found.append(
@@ -53,12 +56,18 @@ def doubts(questions: Sequence[Question], extract: Callable[[str], str | None], 
             f"{_place(lost[0])} ({shortened(lost[0].answer)}): it must be one line without the answer marker, or no "
             "response can equal it."
         )
+    pointed = _those(questions, lambda one: bool(FLOATED.fullmatch(one.answer)))
+    if _most(pointed, questions):
+        found.append(
+            f"The gold answer ends in .0 in {_share(pointed, questions)}, such as {_place(pointed[0])} "
+            f"({pointed[0].answer}), as if whole numbers had been stored as floating point. If responses write them "
+            "without it, store them as text."
+        )
     bare = [question for question in solved if question not in swapped and BARE.fullmatch(question.solution)]
     if _most(bare, solved):
         found.append(
             f"The worked solution is a bare answer in {_share(bare, solved)}, such as {_pair(bare[0])}: it would be "
-            "taught as a whole response. If it is the gold, set task.columns: {answer: solution, solution: null}, with "
-            "the names of your columns."
+            "taught as a whole response. If there is no worked text, set task.columns: {solution: null}."
         )
     return tuple(found)
 

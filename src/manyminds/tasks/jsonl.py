@@ -67,8 +67,7 @@ def jsonl(
                 f"`shares.{key}` a share above 0."
             )
     assert_disjoint(splits)
-    every = [question for its in read.values() for question in its.questions]
-    notes = (*_layouts_told(read.values()), *doubts(every, extract, form))
+    notes = _notes(read.values(), extract, form)
     if experts_file is not None:
         splits, written = _with_traces(splits, experts_file, extract)
         experts = experts or tuple(Expert(name, f"You are the {name} expert.") for name in written)
@@ -98,17 +97,19 @@ def after_marker(marker: str) -> Extract:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The questions of one place, and the layout in which they stood there."""
+    """The questions of one place, and the layout in which they stood there. `said`: how many worked solutions are an
+    assistant's last turn."""
 
     place: str
     layout: Layout
     questions: tuple[Question, ...]
+    said: int
 
 
 def _read(place: str | Path, key: str, columns: Columns) -> Read:
     """The questions of a file, folder or data set; the layout is that of its first row. Raises UserError."""
     questions: dict[str, Question] = {}
-    layout = PAIRS
+    layout, said = PAIRS, 0
     for row in read_rows(place, key):
         if not questions:
             layout = layout_of(row, columns)
@@ -119,16 +120,28 @@ def _read(place: str | Path, key: str, columns: Columns) -> Read:
                 "an id of its own, or none."
             )
         questions[question.id] = question
-    return Read(str(place), layout, tuple(questions.values()))
+        said += bool(question.solution and row.value(layout.solution) is None)
+    return Read(str(place), layout, tuple(questions.values()), said)
 
 
-def _layouts_told(read: Iterable[Read]) -> tuple[str, ...]:
-    """How rows were read, unless their columns say so by their very names."""
-    places: dict[str, list[str]] = {}
+def _notes(read: Iterable[Read], extract: Extract, form: str) -> tuple[str, ...]:
+    """How rows were read, unless their columns say so by their very names; and what looks wrong with them."""
+    notes: list[str] = []
+    by_layout: dict[Layout, list[Read]] = {}
     for its in read:
-        if its.layout != PAIRS:
-            places.setdefault(its.layout.told, []).append(its.place)
-    return tuple(f"{', '.join(where)}: {told}." for told, where in places.items())
+        by_layout.setdefault(its.layout, []).append(its)
+    for layout, alike in by_layout.items():
+        questions = [question for its in alike for question in its.questions]
+        if layout != PAIRS:
+            solved = sum(bool(question.solution) for question in questions) > sum(its.said for its in alike)
+            notes.append(f"{', '.join(its.place for its in alike)}: {layout.told(solved)}.")
+        if said := sum(its.said for its in alike):
+            notes.append(
+                f"Of {len(questions)} conversations {said} end with the assistant's answer: it is not asked but "
+                "taken as the worked solution."
+            )
+        notes += doubts(questions, layout, extract, form)
+    return tuple(notes)
 
 
 def _divided(

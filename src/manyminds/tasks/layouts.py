@@ -40,12 +40,11 @@ class Layout:
         """The columns that this layout must have and the row has not."""
         return tuple(path for path in (self.question, self.answer) if not row.has(path))
 
-    @property
-    def told(self) -> str:
-        """Where each part is read."""
+    def told(self, solved: bool) -> str:
+        """Where each part is read; `solved`: whether any row has a worked solution."""
         answer = f"`{self.answer}`" + (f" (after {self.after!r})" if self.after else "")
         told = f"{self.name}: the question is `{self.question}`, the gold answer {answer}"
-        return told + (f", the worked solution `{self.solution}`" if self.solution else "")
+        return told + (f", the worked solution `{self.solution}`" if solved else "")
 
 
 PAIRS = Layout("question/answer", "question", "answer")
