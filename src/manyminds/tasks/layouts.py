@@ -149,7 +149,7 @@ def question_of(row: Row, layout: Layout) -> Question:
     worked = row.text(layout.solution, optional=True) if layout.solution else ""
     if isinstance(asked, list):
         messages, said = _conversation(row, layout.question, asked)
-        text, worked = messages[-1][1], worked or said
+        text, worked = messages[-1][1], worked or (said if layout.solution else "")
     else:
         text = row.text(layout.question)
     answer = row.text(layout.answer)
