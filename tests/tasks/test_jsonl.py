@@ -132,13 +132,19 @@ def test_an_expert_without_any_trace(tmp_path: Path) -> None:
         ('{"question": "x", "answer": null}', r"mine\.jsonl:2: `answer` is null; it must hold text"),
         ('{"question": "x", "answer": NaN}', r"mine\.jsonl:2: `answer` is nan; it must hold text or a number"),
         ('{"question": "x", "answer": {"a": 1}}', r'mine\.jsonl:2: `answer` must be text or a number, not {"a": 1}'),
-        ('{"question": "x", "answer": ["1", "2"]}', r'not the list \["1", "2"\]; if its first .* with answer.0 in `task'),
+        (
+            '{"question": "x", "answer": ["1", "2"]}',
+            r'not the list \["1", "2"\]; if its first .* with answer.0 in `task',
+        ),
         ('{"question": "x", "answer": "\\ud83d"}', r"mine\.jsonl:2: `answer` holds half a character \(\\ud83d\)"),
         ('{"question": "x", "answer": " "}', r"mine\.jsonl:2: `answer` is empty"),
         ('{"query": "x", "answer": "1"}', r"mine\.jsonl:2: the key `question` is missing; .* query, ans"),
         ('{"question": ["x"], "answer": "1"}', r'jsonl:2: turn 1 of `question` must have a `role` and .* not "x"'),
         ('{"question": "x", "answer": true}', r"mine\.jsonl:2: `answer` must be text or a number, not true"),
-        ('{"id": "q0", "question": "x", "answer": "1"}', r"mine\.jsonl:2: the id 'q0' is also that of .*mine\.jsonl:1; "),
+        (
+            '{"id": "q0", "question": "x", "answer": "1"}',
+            r"mine\.jsonl:2: the id 'q0' is also that of .*mine\.jsonl:1; ",
+        ),
     ],
 )
 def test_bad_question_rows(tmp_path: Path, line: str, message: str) -> None:

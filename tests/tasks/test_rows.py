@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,10 @@ def parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
     return path
 
 
-def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """As where these libraries are not installed."""
-    real = builtins.__import__
-
-    def importing(name: str, *rest: Any, **more: Any) -> Any:
-        if name.partition(".")[0] in names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", importing)
-
-
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_json_lines(tmp_path: Path, mark: bytes, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "pyarrow", "datasets")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     text = f"{json.dumps(ROWS[0], ensure_ascii=False)}{ending}{ending}{json.dumps(ROWS[1])}"
     (tmp_path / "mine.jsonl").write_bytes(mark + text.encode())
     found = rows(tmp_path / "mine.jsonl")
@@ -80,16 +68,28 @@ def test_paths_reach_inside() -> None:
 @pytest.mark.parametrize(
     ("file", "data", "said"),
     [
-        ("a.jsonl", b'{"q": 1}\n{"q": ', r"a\.jsonl:2: the last line is not valid JSON .* half written; complete it or"),
+        (
+            "a.jsonl",
+            b'{"q": 1}\n{"q": ',
+            r"a\.jsonl:2: the last line is not valid JSON .* half written; complete it or",
+        ),
         ("a.jsonl", b'{"q": \n{"q": 1}\n', r"a\.jsonl:1: not valid JSON \(Expecting value, column 7\); a line holds"),
-        ("a.jsonl", b'{"q": 1}\n{"q": "\xff"}\n', r"a\.jsonl:2: byte 8 of the line \(0xff\) is not UTF-8; save the file"),
+        (
+            "a.jsonl",
+            b'{"q": 1}\n{"q": "\xff"}\n',
+            r"a\.jsonl:2: byte 8 of the line \(0xff\) is not UTF-8; save the file",
+        ),
         ("a.jsonl", '{"q": "é"}'.encode("utf-16"), r"a\.jsonl:1: byte 1 of the line \(0xff\) is UTF-16, not UTF-8"),
         ("a.jsonl", b"\n \n", r"task\.questions: .*a\.jsonl is empty; it must hold rows"),
         ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1: not valid JSON"),
         ("a.json", b'[{"q": 1},\n {"q": ', r"a\.json:2: not valid JSON .*; the file must hold one array of objects"),
         ("a.json", b"[]", r"task\.questions: .*a\.json is empty"),
         ("a.json", b"[1]", r"a\.json row 1: a row must be a JSON object, not 1\."),
-        ("a.csv", b"q\n1\n", r"a\.csv is none of the files that are read here, which are \.jsonl, \.ndjson, \.json, \.pa"),
+        (
+            "a.csv",
+            b"q\n1\n",
+            r"a\.csv is none of the files that are read here, which are \.jsonl, \.ndjson, \.json, \.pa",
+        ),
     ],
 )
 def test_broken_files(tmp_path: Path, file: str, data: bytes, said: str) -> None:
@@ -110,7 +110,7 @@ def test_a_parquet_file_that_is_cut_short(tmp_path: Path) -> None:
 
 def test_parquet_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet(tmp_path / "a.parquet", {"q": [1]})
-    without(monkeypatch, "pyarrow")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r'needs pyarrow, .* run `pip install "manyminds\[data\]"`'):
         rows(tmp_path / "a.parquet")
 

@@ -29,6 +29,8 @@ SHARD = re.compile(r"(?P<head>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<tail>\
 def read_rows(place: str | Path, key: str) -> Iterator[Row]:
     """The rows of a file, folder or data set. `key` is the recipe's key that names it. Raises UserError."""
     whole = str(place)
+    if not whole.strip():
+        raise UserError(f"task.{key} is empty; it must name a file, a folder, or a data set of the Hugging Face hub.")
     found = PLACE.fullmatch(whole)
     if found is None or Path(whole).exists():
         base, config, split = whole, None, None
@@ -90,13 +92,14 @@ def _data_files(path: Path, config: str | None, split: str | None, key: str) -> 
     if not any(file.suffix.lower() in READERS for file in path.rglob("*")):
         raise UserError(f"task.{key}: the folder {path} holds no data files; they end in {', '.join(READERS)}.")
     datasets = _datasets(f"the folder {path}", key)
+    whole = path.absolute()  # the library takes a name from the last part, which `.` has not
     try:
-        by_split = datasets.load_dataset_builder(str(path), config).config.data_files
+        by_split = datasets.load_dataset_builder(str(whole), config).config.data_files
     except (OSError, ValueError) as error:
         raise UserError(f"task.{key}: {path} cannot be read as a data set: {_first_line(error)}") from error
     named = f"{path}@{config}" if config else str(path)
     chosen = _chosen(split, [str(name) for name in by_split], named, key)
-    return [Path(file) for file in by_split[chosen]]
+    return [path / Path(file).relative_to(whole) for file in by_split[chosen]]
 
 
 def _check_shards(files: list[Path], key: str) -> None:
