@@ -122,9 +122,8 @@ def rows(path: Path, objects: list[dict[str, Any]]) -> None:
         ({3: {"id": "q3", "question": "3+3"}}, {}, "questions.jsonl:4: the key `answer` is missing"),
         ({}, {1: {"id": "q9999", "expert": "a", "solution": "#1"}}, "traces.jsonl:2: there is no question with the id"),
         ({}, {0: {"id": "q0", "expert": "b", "solution": "#0"}}, "there is no trace of expert 'a'"),
-        ({0: {"id": "q0", "question": "1" * 300, "answer": "0"}}, {}, "has 302 tokens, but the model's context of 256"),
     ],
-    ids=["no answer", "unknown question", "expert without traces", "prompt too long"],
+    ids=["no answer", "unknown question", "expert without traces"],
 )
 def test_a_mistake_in_the_data_names_file_and_line(
     there: Path, questions: dict[int, Any], traces: dict[int, Any], said: str

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from manyminds.errors import UserError
-from manyminds.experts.rendering import NO_SYSTEM_ROLE, NO_TEMPLATE, Renderer
+from manyminds.experts.rendering import NO_SYSTEM_ROLE, NO_TEMPLATE, NO_TEMPLATE_TURNS, TWO_SYSTEM_MESSAGES, Renderer
 from manyminds.records import PLAIN, Expert, Question, Trace
 from manyminds.tasks.arithmetic import EXPERTS, question
 from manyminds.tasks.arithmetic_model import tokenizer
@@ -16,6 +20,8 @@ FORBIDS = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
 )
 DROPS = "{% for m in messages if m['role'] == 'user' %}:{{ m['content'] }}{% endfor %}="
+ROLES = "{% for m in messages %}[{{ m['role'] }}:{{ m['content'] }}]{% endfor %}"
+NO_ROLE = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 BREAKS = "{{ raise_exception('nothing will do') }}"
 
 
@@ -23,6 +29,16 @@ def renderer(template: str | None, context: int = 256, max_tokens: int = 60) -> 
     words = tokenizer()
     words.chat_template = template
     return Renderer(words, context, max_tokens)
+
+
+def letters(template: str | None) -> Any:
+    """A tokenizer that can spell everything."""
+    spelling = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    words = Tokenizer(models.BPE(vocab=spelling, merges=[]))
+    words.pre_tokenizer, words.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>")
+    made.chat_template = template
+    return made
 
 
 def test_system_role_is_used() -> None:
@@ -73,8 +89,52 @@ def test_without_template_an_end_of_sequence_is_taken_off() -> None:
     assert made.solution_ids("#1") == (*made.tokenizer.convert_tokens_to_ids(["#", "1"]), 2)
 
 
+def asked_in(*turns: str) -> Question:
+    """A conversation written as `role content`."""
+    messages = tuple((role, content) for role, _, content in (turn.partition(" ") for turn in turns))
+    return Question("c", messages[-1][1], "1", messages=messages)
+
+
+EXPERT = Expert("one", "SYS")
+
+
+@pytest.mark.parametrize(
+    ("template", "plain", "expert"),
+    [
+        (
+            ROLES,
+            "[system:own][user:1+1][assistant:2][user:4?]",
+            "[system:SYS\n\nown][user:1+1][assistant:2][user:4?]",
+        ),
+        (
+            NO_ROLE + ROLES,
+            "[user:own\n\n1+1][assistant:2][user:4?]",
+            "[user:SYS\n\nown\n\n1+1][assistant:2][user:4?]",
+        ),
+        (None, "own\n\n1+1\n\n2\n\n4?\n", "SYS\n\nown\n\n1+1\n\n2\n\n4?\n"),
+    ],
+    ids=["system role", "no system role", "no template"],
+)
+def test_a_conversation_keeps_its_system_message_after_the_experts(template: str, plain: str, expert: str) -> None:
+    made = Renderer(letters(template), 256)
+    question = asked_in("system own", "user 1+1", "assistant 2", "user 4?")
+    assert made.tokenizer.decode(made.prompt_ids(question, Expert(PLAIN))) == plain
+    assert TWO_SYSTEM_MESSAGES not in made.notes
+    assert made.tokenizer.decode(made.prompt_ids(question, EXPERT)) == expert
+    assert TWO_SYSTEM_MESSAGES in made.notes
+    assert (NO_TEMPLATE_TURNS in made.notes) == (template is None)
+
+
+def test_a_conversation_may_begin_with_the_assistant() -> None:
+    question = asked_in("assistant Ask me.", "user 2+2")
+    made = Renderer(letters(ROLES), 256)
+    assert made.tokenizer.decode(made.prompt_ids(question, EXPERT)) == "[system:SYS][assistant:Ask me.][user:2+2]"
+    made = Renderer(letters(NO_ROLE + ROLES), 256)
+    assert made.tokenizer.decode(made.prompt_ids(question, EXPERT)) == "[user:SYS][assistant:Ask me.][user:2+2]"
+
+
 def test_broken_template() -> None:
-    with pytest.raises(UserError, match="chat template cannot render question '907/8': nothing will do"):
+    with pytest.raises(UserError, match=r"cannot render question '907/8' \(arithmetic 907/8\): nothing will do"):
         renderer(BREAKS).prompt_ids(ASKED, EXPERTS[0])
 
 

@@ -200,3 +200,58 @@ def test_bad_options(tmp_path: Path) -> None:
         jsonl(questions=good, answer_marker=" ")
     with pytest.raises(UserError, match=r"also in `train` .*mine\.jsonl:4"):
         jsonl(train=good, validation=write(tmp_path / "v.jsonl", some(2, 50)), test=same)
+
+
+def test_parquet_and_the_other_layouts_come_through_too(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [
+        {"prompt": [{"role": "user", "content": f"What is {i}+1?"}], "reward_model": {"ground_truth": str(i + 1)}}
+        | {"data_source": "sums", "extra_info": {"index": i, "answer": f"{i}+1={i + 1}"}}
+        for i in range(20)
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "mine.parquet")
+    task = jsonl(questions=tmp_path / "mine.parquet")
+    by_id = {q.id: q for qs in task.splits.values() for q in qs}
+    assert (by_id["mine:4"].text, by_id["mine:4"].answer) == ("What is 3+1?", "4")
+    assert by_id["mine:4"].solution == "3+1=4\n#### 4"
+    assert by_id["mine:4"].extras["extra_info"]["index"] == 3
+    assert by_id["mine:4"].source == f"{tmp_path / 'mine.parquet'} row 4"
+    (note,) = task.notes
+    assert note.endswith(
+        "mine.parquet: verl rows: the question is `prompt`, the gold answer `reward_model.ground_truth`, the worked "
+        "solution `extra_info.answer`."
+    )
+    named = jsonl(questions=tmp_path / "mine.parquet", columns={"id": "extra_info.index", "solution": None})
+    assert ids(named.splits["train"]) < {str(i) for i in range(20)}
+    assert all(q.solution == "" for qs in named.splits.values() for q in qs)
+
+
+def turns(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def test_conversations_are_equal_if_all_their_turns_are(tmp_path: Path) -> None:
+    """A last turn such as `Go on.` says nothing of what is asked; a system message nothing of which question it is."""
+    rows: Rows = [{"messages": turns(f"Story {i}.", "Yes?", "Go on."), "ground_truth": "1"} for i in range(8)]
+    files = {
+        name: write(tmp_path / f"{name}.jsonl", rows[i::3]) for i, name in enumerate(("train", "validation", "test"))
+    }
+    assert [len(jsonl(**files).splits[name]) for name in files] == [3, 3, 2]
+    again = {"messages": [{"role": "system", "content": "S"}, *rows[0]["messages"]], "ground_truth": "1"}
+    write(files["test"], [again])
+    with pytest.raises(UserError, match=r"this question of `test` is also in `train`"):
+        jsonl(**files)
+
+
+def test_what_is_told_of_the_data(tmp_path: Path) -> None:
+    assert jsonl(questions=write(tmp_path / "good.jsonl", some(20))).notes == ()
+    said: Rows = [{"messages": turns(f"{i}+1?", f"It is {i + 1}."), "ground_truth": str(i + 1)} for i in range(20)]
+    first, second = jsonl(questions=write(tmp_path / "said.jsonl", said)).notes
+    assert first.endswith("the question is `messages`, the gold answer `ground_truth`.")
+    assert second.startswith("Of 20 conversations 20 end with the assistant's answer: it is not asked but taken as")
+    gsm: Rows = [{"question": f"{i}+1?", "answer": f"{i}+1={i + 1}\n#### {i + 1}"} for i in range(20)]
+    (note,) = jsonl(questions=write(tmp_path / "gsm.jsonl", gsm)).notes
+    assert "worked text that ends in a line `#### …` in 20 of 20 rows" in note
+    remedy = {"answer": {"column": "answer", "after": "####"}, "solution": "answer"}
+    task = jsonl(questions=tmp_path / "gsm.jsonl", columns=remedy)
+    assert Judge(task.rewards, task.extract).check(task.splits["train"], task.answer_form) == ()

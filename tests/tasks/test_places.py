@@ -43,7 +43,7 @@ def test_a_folder_of_data_files(there: Path) -> None:
     lines(there / "mine" / "a.jsonl", 0, 2)
     assert asked("mine") == ["q0", "q1", "q2", "q3"]
     assert [row.name for row in read_rows("mine", "train")] == ["a:1", "a:2", "b:1", "b:2"]
-    assert [row.place for row in read_rows("mine", "train")][0] == "mine/a.jsonl:1"
+    assert next(row.place for row in read_rows("mine", "train")) == "mine/a.jsonl:1"
     assert len(list(read_rows(".", "train"))) == 4
     assert all(Path(row.source).is_file() and row.by_line for row in read_rows("mine", "train"))
 
