@@ -50,6 +50,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "method": {"name": "grpo", "questions_per_step": 1, "answers_per_prompt": 2},
         "steps": 1,
         "sampling": {"max_tokens": 60},
+        "engine": {"answers_at_once": 8, "tokens_at_once": 512},
         "evaluation": {"every": 1, "questions": 2, "samples": 2, "group": 2},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
@@ -75,13 +76,13 @@ LAST = lines(GOOD[:-1])
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (LAST.encode() + b'{"question": "caf\xe9", "answer": "1"}\n', "mine.jsonl:24: byte 18 of the line (0xe9) is not UTF"),
+        (LAST.encode() + b'{"question": "caf\xe9"}\n', "mine.jsonl:24: byte 18 of the line (0xe9) is not UTF-8"),
         (LAST.encode() + b'{"question": "1+1", "ans', "mine.jsonl:24: the last line is not valid JSON"),
         (b"", "task.questions: mine.jsonl is empty"),
-        (lines([{"id": "x", **GOOD[0]}, {"id": "x", **GOOD[1]}]).encode(), "mine.jsonl:2: the id 'x' is also that of mine"),
+        (lines([{"id": "x", **GOOD[0]}, {"id": "x", **GOOD[1]}]).encode(), "mine.jsonl:2: the id 'x' is also that"),
         (LAST.encode() + b'{"question": "1+1", "answer": NaN}\n', "mine.jsonl:24: `answer` is nan"),
         (LAST.encode() + b'{"question": "1+1", "answer": null}\n', "mine.jsonl:24: `answer` is null"),
-        (LAST.encode() + b'{"question": "1+1", "answer": ["2"]}\n', 'mine.jsonl:24: `answer` must be text or a number, not'),
+        (LAST.encode() + b'{"question": "1+1", "answer": ["2"]}\n', 'mine.jsonl:24: `answer` must be text'),
         (LAST.encode() + b'{"question": "1+1", "answer": {"a": 2}}\n', 'a number, not {"a": 2}'),
         (lines([{"problem": "1+1", "gold": "2"}]).encode(), "task.columns: {question: problem, answer: gold}"),
     ],
@@ -124,7 +125,7 @@ def test_a_gold_that_cannot_be_read_is_found_by_check_and_told_by_train(there: P
     done = run("check", "mine.yaml")
     assert done.exit_code == 2
     assert "mine.jsonl:25: exact_answer gives the gold answer" in done.stderr
-    done = run("train", "mine.yaml")
+    done = run("train", "mine.yaml", "steps=0", "sampling.max_tokens=4")
     assert done.exit_code == 0, done.stderr
     assert (
         "note: The gold answer is not read back out of a response in 1 of 25 rows, such as mine.jsonl:25" in done.stderr
@@ -141,10 +142,27 @@ def test_what_is_too_long_is_left_out_and_told(there: Path) -> None:
     assert done.exit_code == 0
     (note,) = json.loads(done.stdout)["notes"]
     assert note == (
-        "Questions left out as their prompts are too long: 1 of 22 in train, 1 of 2 in test. The longest has 302 tokens "
-        "(mine.jsonl:25), but the model's context of 256 leaves 196 beside `max_tokens`=60 for the answer."
+        "Questions left out as their prompts are too long: 1 of 22 in train, 1 of 2 in test. The longest has 303 "
+        "tokens (mine.jsonl:25), but the model's context of 256 leaves 196 beside `max_tokens`=60 for the answer."
     )
     done = run("train", "mine.yaml", "sampling.max_tokens=253")
     assert done.exit_code == 2
     assert "task.warmup: none of the 10 prompts fits; the shortest has " in done.stderr
     assert not (there / "runs").exists()
+
+
+def test_a_column_called_family_may_hold_anything(there: Path) -> None:
+    """The embedded task's own extra of this name goes into the evaluation's file; a user's need not be text."""
+    rows = [{**one, "family": {"a": float("nan")}} for one in GOOD]
+    (there / "mine.jsonl").write_text(lines(rows))
+    done = run("train", "mine.yaml", "steps=0", "sampling.max_tokens=4")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_method_that_needs_solutions_goes_on_where_one_is_too_long(there: Path) -> None:
+    long = {"question": "9+9", "answer": "18", "solution": "9+9=18" * 50}
+    (there / "mine.jsonl").write_text(lines([*GOOD, long]))
+    meml = "method={name: meml_grpo, hard_capacity: 2}"
+    done = run("check", "mine.yaml", meml, "task.shares={train: 0.8, validation: 0.1, test: 0.1}")
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 25 worked solutions" in done.stdout

@@ -87,6 +87,15 @@ def test_hard_candidates_and_their_draws(compare: str, draws: Floats, entered: l
     assert lesson.metrics["hard_buffer/inserts"] == len(entered)
 
 
+def test_a_solution_that_is_too_long_for_the_model_is_not_remembered() -> None:
+    method = meml(hard_coefficient=0.1, hard_wrong=3, hard_compare="ge", hard_probability=1.0)
+    rewards = [[0.0] * 4, [0.0] * 4]
+    lesson = lesson_of(method, [group(rewards, name="long", solution=()), group(rewards, name="short")])
+    (buffer,) = lesson.memory
+    assert [e.group_id for e in buffer] == [("short", "e0"), ("short", "e1")]
+    assert lesson.metrics["hard_buffer/inserts"] == 2
+
+
 STORED = Example("solution", (9, 9), (901,))
 
 
