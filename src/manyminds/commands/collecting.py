@@ -71,7 +71,7 @@ def collect(
     else:
         text.print(table(found))
         if len(found.experts) > 1:
-            heading(text, "Of the questions that one never gets right, the share that another never does either")
+            heading(text, "Of the questions that one never gets right, those that another never does")
             text.print(overlap(found))
         sum_up(found, text)
     if found.unanswered:
@@ -103,7 +103,7 @@ def show(its: Plan, text: Console, as_json: bool) -> None:
             plain(text, f"  {want.writer.expert}, {want.writer.model}: {to_json(want.messages())}")
     heading(text, "Answers to be asked for")
     for writer in its.writers:
-        place = writer.teacher.url or "here"
+        place = f"at {writer.teacher.url}" if writer.teacher.url else "here"
         plain(
             text,
             f"  {missing[writer.expert]:,} of {wanted[writer.expert]:,}  {writer.expert}, by {writer.model} {place}",
@@ -113,7 +113,7 @@ def show(its: Plan, text: Console, as_json: bool) -> None:
 
 
 def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f}"
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def table(found: Collected) -> Table:
@@ -123,21 +123,20 @@ def table(found: Collected) -> Table:
     shown.add_column("expert", no_wrap=True)
     shown.add_column("model", overflow="fold")
     columns = {
-        f"covered of {questions:,}": [f"{one.covered:,} ({percent(one.covered / questions)} %)" for one in experts],
+        f"covered of {questions:,}": [f"{one.covered:,} ({percent(one.covered / questions)})" for one in experts],
         "answers": [f"{one.answers:,}" for one in experts],
-        "right": [f"{percent(one.accuracy)} %" for one in experts],
+        "right": [percent(one.accuracy) for one in experts],
         "left out": [f"{one.left_out:,}" for one in experts],
-        "tokens in": [f"{one.prompt_tokens:,}" for one in experts],
-        "tokens out": [f"{one.completion_tokens:,}" for one in experts],
+        "tokens in + out": [f"{one.prompt_tokens:,} + {one.completion_tokens:,}" for one in experts],
         "missing": [f"{sum(one.unanswered.values()):,}" for one in experts],
     }
     kept = {name: its for name, its in columns.items() if name not in ("left out", "missing") or {*its} != {"0"}}
     for name in kept:
-        shown.add_column(name, justify="right", no_wrap=name.startswith("covered"))
+        shown.add_column(name, justify="right", no_wrap=" of " in name or " + " in name)
     for one, cells in zip(experts, zip(*kept.values(), strict=True), strict=True):
         shown.add_row(one.expert, one.model, *cells)
     if len(experts) > 1:
-        shown.add_row("oracle", "", f"{found.oracle:,} ({percent(found.oracle / questions)} %)")
+        shown.add_row("oracle", "", f"{found.oracle:,} ({percent(found.oracle / questions)})")
     return shown
 
 
@@ -149,7 +148,7 @@ def overlap(found: Collected) -> Table:
     for name in names:
         shown.add_column(name, justify="right")
     for a in names:
-        shown.add_row(a, *("" if a == b else f"{percent(found.together[a][b])} %" for b in names))
+        shown.add_row(a, *("" if a == b else percent(found.together[a][b]) for b in names))
     return shown
 
 

@@ -78,8 +78,6 @@ class Answer:
 
 def writers(recipe: Recipe, config: Collect, experts: Sequence[Expert]) -> tuple[Writer, ...]:
     """Who writes for each expert. Raises UserError for a teacher of nobody, or of two experts with unequal prompts."""
-    if not experts:
-        raise UserError("experts: there is nobody to ask; give each expert a name and a system prompt")
     names = [expert.teacher or expert.name for expert in experts]
     for name in config.teachers:
         if name not in names:
