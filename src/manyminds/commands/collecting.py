@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -74,6 +75,9 @@ def collect(
             heading(text, "Of the questions that one never gets right, those that another never does")
             text.print(overlap(found))
         sum_up(found, text)
+        again = shlex.join([str(recipe), *(overrides or ())])
+        if out is None and all(one.covered for one in found.experts):
+            plain(text, f"Next: `manyminds warmup {again}`.")
     if found.unanswered:
         raise typer.Exit(MISSING)
 
@@ -121,8 +125,8 @@ def table(found: Collected) -> Table:
     shown = Table(header_style="bold", box=None, pad_edge=False)
     questions, experts = found.experts[0].questions, found.experts
     shown.add_column("expert", no_wrap=True)
-    shown.add_column("model", overflow="fold")
     columns = {
+        "model": [short(one.model) for one in experts],
         f"covered of {questions:,}": [f"{one.covered:,} ({percent(one.covered / questions)})" for one in experts],
         "answers": [f"{one.answers:,}" for one in experts],
         "right": [percent(one.accuracy) for one in experts],
@@ -131,13 +135,24 @@ def table(found: Collected) -> Table:
         "missing": [f"{sum(one.unanswered.values()):,}" for one in experts],
     }
     kept = {name: its for name, its in columns.items() if name not in ("left out", "missing") or {*its} != {"0"}}
+    if len({one.model for one in experts}) == 1:
+        del kept["model"]
+        shown.title, shown.title_justify, shown.title_style = f"All by {short(experts[0].model)}", "left", ""
     for name in kept:
-        shown.add_column(name, justify="right", no_wrap=" of " in name or " + " in name)
+        left = name == "model"
+        shown.add_column(name, justify="left" if left else "right", no_wrap=" of " in name or " + " in name)
     for one, cells in zip(experts, zip(*kept.values(), strict=True), strict=True):
-        shown.add_row(one.expert, one.model, *cells)
+        shown.add_row(one.expert, *cells)
     if len(experts) > 1:
-        shown.add_row("oracle", "", f"{found.oracle:,} ({percent(found.oracle / questions)})")
+        shown.add_row(
+            "oracle", *([""] if "model" in kept else []), f"{found.oracle:,} ({percent(found.oracle / questions)})"
+        )
     return shown
+
+
+def short(model: str) -> str:
+    """A model's name, of a long path the end."""
+    return model if len(model) <= 40 else f"…{model[-39:]}"
 
 
 def overlap(found: Collected) -> Table:

@@ -119,7 +119,8 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
     with explaining(f"cannot write to the folder {its.out.parent}"):
         its.out.parent.mkdir(parents=True, exist_ok=True)
     if total < len(its.wanted):
-        tell(f"{len(its.wanted) - total:,} of {len(its.wanted):,} answers are there already; asking for {total:,}")
+        rest = f"asking for {total:,}" if total else "nothing is asked"
+        tell(f"{len(its.wanted) - total:,} of {len(its.wanted):,} answers are there already; {rest}")
     ask_endpoints(missing, its.drawn, keep, missed, tell)
     ask_models(missing, recipe, its.drawn, keep, tell)
     came = [(want, answers[want.key]) for want in its.wanted if want.key in answers]
