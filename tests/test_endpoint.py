@@ -161,6 +161,22 @@ def test_what_no_retry_mends_ends_at_once_in_one_sentence(status: int, pauses: l
     assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (body({"error": {"message": "too long"}}), " (too long)"),
+        (body({"detail": "pinned to another model"}), " (pinned to another model)"),
+        (b"<p>Bad\nGateway", " (<p>Bad Gateway)"),
+        (b"[1]", ""),
+        (b"", ""),
+    ],
+)
+def test_a_refusal_says_what_the_server_says(sent: bytes, told: str) -> None:
+    with serving(fault=Fault(400, body=sent)) as server:
+        (error,) = asked(server)
+    assert str(error) == f"fake at {server.url} does not answer: status 400{told}"
+
+
 def test_a_question_that_is_refused_after_others_were_answered_says_nothing_of_the_next() -> None:
     with serving(faults=[Fault(), Fault(400)]) as server:
         answers = asked(server, n=3, concurrency=1)

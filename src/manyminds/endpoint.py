@@ -148,7 +148,7 @@ class Chat:
         try:
             return await create(model=self.endpoint.model, messages=list(messages), **options)
         except openai.APIStatusError as error:
-            raise self._refused(error.status_code, error.code, error.message) from None
+            raise self._refused(error.status_code, error.code, said(error.body)) from None
         except openai.APITimeoutError:
             raise self._unanswered(f"no reply within {self.endpoint.timeout:g} s", "time-out") from None
         except openai.APIConnectionError as error:
@@ -164,7 +164,7 @@ class Chat:
         # A request that is wrong before any was right is wrong in what all requests have in common.
         wrong = 400 <= status < 500 and status not in (408, 409, 429)
         return self._unanswered(
-            f"status {status}{f', {why}' if why else ''} ({message})",
+            f"status {status}{f', {why}' if why else ''}{f' ({message})' if message else ''}",
             f"status {status}",
             bool(why) or (wrong and self.answered == 0),
         )
@@ -184,6 +184,13 @@ class Chat:
             turn = max(now, self._next)
             self._next = turn + 60 / self.endpoint.per_minute
             await self.sleep(turn - now)
+
+
+def said(body: object) -> str:
+    """The reason in the body of an error: `message` as OpenAI writes it, `detail` as FastAPI does, or the text."""
+    if isinstance(body, Mapping):
+        return str(body.get("message") or body.get("detail") or "")
+    return body if isinstance(body, str) else ""
 
 
 def read(completion: Any) -> Reply:

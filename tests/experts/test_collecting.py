@@ -170,6 +170,21 @@ def test_a_wiser_reward_judges_anew_without_asking(server: ChatServer, place: Pa
     assert len(server.requests) == 24
 
 
+def noted(its: Recipe) -> tuple[Collected, list[str]]:
+    """What came of it, and the notes on the way."""
+    notes: list[str] = []
+    found = collect(its, watch=lambda what, step, steps, data: notes.append(data["text"]) if what == "note" else None)
+    return found, notes
+
+
+def test_a_server_that_does_not_sample_is_told(server: ChatServer, place: Path) -> None:
+    assert noted(recipe(place, server.url, n=1))[1] == []
+    said = "big: all its answers to a question are the same, so it does not sample; see docs/collect.md"
+    assert noted(recipe(place, server.url))[1][1:] == [said]
+    server.answer = lambda body: f"{len(server.requests)} #### {answer(body)}"
+    assert len(noted(recipe(place, server.url, n=3))[1]) == 1
+
+
 def test_experts_have_teachers_of_their_own(server: ChatServer, place: Path) -> None:
     with serving(answer=answer) as second:
         teachers = {"words": {"url": second.url, "model": "wordy", "options": {"max_completion_tokens": 50}}}
@@ -198,16 +213,14 @@ def test_what_does_not_come_is_counted_and_asked_for_the_next_time(server: ChatS
 def test_a_hopeless_endpoint_is_asked_no_further_and_others_go_on(server: ChatServer, place: Path, status: int) -> None:
     with serving(fault=Fault(status)) as broken:
         teachers = {"words": {"url": broken.url, "model": "gone", "concurrency": 2}}
-        notes: list[str] = []
-        found = collect(
-            recipe(place, server.url, teachers=teachers),
-            watch=lambda what, step, steps, data: notes.append(data["text"]) if what == "note" else None,
-        )
+        its = recipe(place, server.url, teachers=teachers)
+        found, notes = noted(its)
     assert len(broken.requests) <= 2
+    assert any("the key was refused" in note or "no such model" in note for note in notes)
+    assert any(note.endswith("questions are not asked") for note in notes)
     assert told(found) == [("equations", 6, 12, 12), ("words", 0, 0, 0)]
     causes = Counter(cause for _, _, cause in found.unanswered)
     assert causes == {f"status {status}": len(broken.requests), "not asked": 12 - len(broken.requests)}
-    assert any("questions are not asked" in note for note in notes)
 
 
 def test_nobody_answers_at_all(place: Path) -> None:

@@ -126,6 +126,8 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
     came = [(want, answers[want.key]) for want in its.wanted if want.key in answers]
     if not came:
         raise UserError(next(iter(missed.said.values())))
+    for model in unvaried(came) if its.drawn["temperature"] > 0 else ():
+        tell(f"{model}: all its answers to a question are the same, so it does not sample; see docs/collect.md")
     judged, rows = judge(its, came)
     write_text(its.out, "".join(to_json(row) + "\n" for row in rows))
     names = [writer.expert for writer in its.writers]
@@ -146,6 +148,15 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
         asked=total,
         seconds=time.perf_counter() - started,
     )
+
+
+def unvaried(came: Sequence[tuple[Want, Answer]], enough: int = 8) -> tuple[str, ...]:
+    """Models that answered `enough` questions or more several times, and each time with the same words."""
+    texts: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for _, answer in came:
+        texts.setdefault(answer.model, {}).setdefault((answer.id, answer.expert), []).append(answer.text)
+    several = {model: [its for its in by.values() if len(its) > 1] for model, by in texts.items()}
+    return tuple(m for m, its in several.items() if len(its) >= enough and all(len(set(one)) == 1 for one in its))
 
 
 def judge(its: Plan, came: Sequence[tuple[Want, Answer]]) -> tuple[list[Judged], list[dict[str, Any]]]:
