@@ -93,7 +93,7 @@ def test_what_it_prints(place: Path) -> None:
     assert done.exit_code == 0
     lines = [line.split() for line in done.stdout.splitlines()]
     # 20 questions, two answers each, all right; "I am Ada" and "#### 17" are five words, the fake server's tokens.
-    assert ["ada", "big", "20", "(100", "%)", "40", "100", "%", "280", "+", "200"] in lines
+    assert ["ada", "20", "(100", "%)", "40", "100", "%", "280", "+", "200"] in lines
     assert ["oracle", "20", "(100", "%)"] in lines
     assert done.stdout.splitlines()[-1].startswith(
         "experts.jsonl has 80 worked answers, 80 of them right; 80 were asked"
