@@ -155,7 +155,9 @@ def commands(text: str) -> list[str]:
 # Recipes that pages quote, and the log
 
 
-@pytest.mark.parametrize("file", ["recipes/jsonl_example.yaml", "recipes/demo.yaml"])
+@pytest.mark.parametrize(
+    "file", ["recipes/jsonl_example.yaml", "recipes/collect_example.yaml", "recipes/demo.yaml", "examples/sums.yaml"]
+)
 def test_recipes_load(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert load_recipe(file).name in file

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from manyminds import __version__
-from manyminds.commands import checking, exporting, summing_up, training
+from manyminds.commands import checking, collecting, exporting, summing_up, training
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +39,7 @@ def manyminds(
     To begin:
       manyminds demo --quick                            half a minute, no GPU
       manyminds check recipes/demo.yaml                 what a recipe means
+      manyminds collect my.yaml                         have experts write worked answers, and verify them
       manyminds warmup recipes/demo.yaml name=mine      stage 1: one model learns every expert's worked answers
       manyminds train recipes/demo.yaml name=mine       stage 2: the experts learn from one another
       manyminds report runs/mine                        a page that shows what happened
@@ -48,6 +49,7 @@ def manyminds(
 
 app.command("demo")(summing_up.demo)
 app.command("check")(checking.check)
+app.command("collect")(collecting.collect)
 app.command("warmup")(training.warmup)
 app.command("train")(training.train)
 app.command("eval")(checking.evaluate)
@@ -58,7 +60,10 @@ app.command("methods")(summing_up.methods)
 
 
 def main() -> int:
-    """Run the command line; returns the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run the command line; returns the exit code.
+
+    0, 2 for a user's mistake, 3 if `collect` ended without some of the answers, 130 after Ctrl-C.
+    """
     try:
         app()
     except SystemExit as end:

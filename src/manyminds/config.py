@@ -15,6 +15,7 @@ from manyminds.methods.method import Method
 from manyminds.records import PLAIN, Expert
 from manyminds.sections import (
     CheckpointConfig,
+    Collect,
     Engine,
     EvaluationConfig,
     ExpertConfig,
@@ -44,6 +45,7 @@ class Recipe(Section):
     model: str = Field(min_length=1)
     task: dict[str, Any]
     experts: tuple[ExpertConfig, ...] | None = None
+    collect: Collect | None = None
     warmup: WarmUp | None = None
     method: SerializeAsAny[Method]
     steps: int = Field(480, ge=0)

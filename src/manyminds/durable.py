@@ -94,7 +94,11 @@ def write_json(path: Path, obj: Any) -> None:
 
     Raises UserError if the disk refuses; the old file then stays. ValueError and TypeError as `to_json`.
     """
-    text = to_json(obj, indent=2) + "\n"
+    write_text(path, to_json(obj, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` atomically, as `write_json`."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with explaining(f"cannot write {path}"):
         try:
@@ -107,17 +111,18 @@ def write_json(path: Path, obj: Any) -> None:
                 temporary.unlink()
 
 
-def append_jsonl(path: Path, obj: Any) -> None:
-    """Appends `obj` as one line and flushes it to the disk; a torn line that a crash left behind is cut off first.
+def append_jsonl(path: Path, *objs: Any) -> None:
+    """Appends each object as one line, all in one write, and flushes them to the disk; a torn line that a crash left
+    behind is cut off first.
 
     Raises UserError if the disk refuses. ValueError and TypeError as `to_json`.
     """
-    line = to_json(obj) + "\n"
+    lines = "".join(to_json(obj) + "\n" for obj in objs)
     with explaining(f"cannot append to {path}"):
         if path.exists():
             _mend_tail(path)
         with path.open("ab") as file:
-            file.write(line.encode())
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
 

@@ -15,8 +15,9 @@ from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
 from manyminds.errors import UserError
 
-NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers"}
-"""What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed."""
+NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect"}
+"""What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed, and who
+wrote the worked answers that it reads."""
 
 
 class RunFolder:

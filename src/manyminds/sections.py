@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from manyminds.endpoint import Endpoint
+from manyminds.errors import UserError
 from manyminds.records import Expert
 
 
@@ -111,6 +113,70 @@ class WarmUp(Section):
     def _can_fall(self) -> WarmUp:
         if self.decay_at is not None and self.optimizer.schedule.name != "warmup_stable_decay":
             raise ValueError("decay_at needs another schedule; set optimizer.schedule.name to warmup_stable_decay")
+        return self
+
+
+class Teacher(Section):
+    """Who writes worked answers: the chat model `model` at the OpenAI-compatible address `url`, or a model `folder` (or
+    hub id) that runs here; with neither, the recipe's own model.
+
+    It is asked under the expert's system message, or under its own `system`. `options` go along with every request to
+    an address, as the API knows them. The others are those of `endpoint.Endpoint`.
+    """
+
+    url: str | None = None
+    model: str | None = None
+    folder: str | None = None
+    system: str | None = None
+    key_env: str = Field("OPENAI_API_KEY", min_length=1)
+    timeout: float = Field(60.0, gt=0)
+    retries: int = Field(5, ge=0)
+    concurrency: int = Field(8, ge=1)
+    per_minute: int | None = Field(None, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Teacher:
+        if self.url is not None and self.folder is not None:
+            raise ValueError("has both a url and a folder; a teacher is one or the other")
+        if (self.url is None) != (self.model is None):
+            raise ValueError("url and model go together: the address, and the name of the model there")
+        if secret := {"extra_headers", "api_key"} & self.options.keys():
+            raise ValueError(f"options may not hold {min(secret)}: keys come from the environment only, see key_env")
+        self.endpoint()
+        return self
+
+    def endpoint(self) -> Endpoint | None:
+        """Where it answers; None for a model that runs here."""
+        if self.url is None or self.model is None:
+            return None
+        shared = {name: getattr(self, name) for name in ("key_env", "timeout", "retries", "concurrency", "per_minute")}
+        try:
+            return Endpoint(self.url, self.model, **shared)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+
+class Collect(Section):
+    """Worked answers to be collected: `n` under each expert's prompt to every question of `sets`, or to the first
+    `questions` of each.
+
+    `teachers` says by whom, by the name of the expert (or by its `teacher`); `teacher` writes for all others.
+    `temperature` and `max_tokens` are those of `sampling` where they are left out.
+    """
+
+    n: int = Field(4, ge=1)
+    sets: tuple[Literal["warmup", "train"], ...] = ("warmup",)
+    questions: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    teacher: Teacher = Teacher()
+    teachers: dict[str, Teacher] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _not_the_same(self) -> Collect:
+        if self.temperature == 0 and self.n > 1:
+            raise ValueError(f"at temperature 0 all {self.n} answers would be the same; set n to 1, or a temperature")
         return self
 
 

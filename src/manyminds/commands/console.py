@@ -129,11 +129,14 @@ class Bar:
         if self.task is None:
             self.task = self.progress.add_task(self.title, total=steps, note="")
         if what == "step":
-            done = "testing" if step == steps else latest(data)
-            self.progress.update(self.task, completed=step, total=steps, note=done)
+            self.progress.update(self.task, completed=step, total=steps, note=self.says(step, steps, data))
         elif what == "evaluation" and not self.progress.disable:
             text = f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}"
             self.progress.console.print(text, highlight=False)
+
+    def says(self, step: int, steps: int, data: Mapping[str, Any]) -> str:
+        """What stands behind the bar after this step."""
+        return "testing" if step == steps else latest(data)
 
     def note(self, text: str) -> None:
         """Something the user should know, on standard error or above the bar."""
