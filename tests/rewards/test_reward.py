@@ -13,6 +13,7 @@ from manyminds.errors import UserError
 from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import REWARDS, Outcome, Reward, Sample, resolve, reward
 from manyminds.rewards.kinds import EachSample
+from manyminds.sections import RewardConfig
 
 
 def sample(response: str = "#2", answer: str = "2", extract: Any = str.strip) -> Sample:
@@ -162,7 +163,7 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("own_rewards_7:bare").weight == 1.0
     assert resolve(mine) is mine
     for name, message in {
-        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, or `module:function`",
+        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, llm_judge, or `module:func",
         ":mine": "there is no reward ':mine'",
         "own_rewards_8:mine": "there is no module 'own_rewards_8'",
         "own_rewards_7.sub:mine": "there is no module 'own_rewards_7.sub'",
@@ -176,9 +177,12 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert message in str(error.value)
 
 
+NEEDS = {"llm_judge": {"url": "http://here/v1", "model": "m"}}
+
+
 @pytest.mark.parametrize("name", REWARDS)
 def test_built_in(name: str) -> None:
-    assert resolve(name).name == name
+    assert resolve(RewardConfig.model_validate({"name": name, **NEEDS.get(name, {})})).name == name
 
 
 def test_exact_answer() -> None:

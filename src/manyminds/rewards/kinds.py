@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from manyminds.errors import UserError
 from manyminds.rewards.sample import (
     ARGUMENTS,
     PLURALS,
@@ -188,7 +189,7 @@ class Batch:
     """A model's scores of a batch of samples, sync or async, within `deadline` seconds.
 
     What does not come, is late or is no finite number is unanswered: the part does not apply. The share of such
-    samples is logged as `unanswered`.
+    samples is logged as `unanswered`. A UserError ends the run: nothing would ever be answered.
     """
 
     function: Function
@@ -200,6 +201,8 @@ class Batch:
             results = self._results(samples)
             if len(results) != len(samples):
                 raise ValueError(f"it returned {len(results)} scores for {len(samples)} samples")
+        except UserError:
+            raise
         except TimeoutError as error:
             results = [Outcome(unanswered=str(error) or f"no result in {self.deadline} s")] * len(samples)
         except Exception as error:

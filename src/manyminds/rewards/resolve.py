@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from manyminds import named
 from manyminds.errors import UserError
@@ -20,6 +22,7 @@ from manyminds.sections import Misplaced, RewardConfig
 
 REWARDS = {
     "exact_answer": "manyminds.rewards.exact_answer:exact_answer",
+    "llm_judge": "manyminds.rewards.llm_judge:llm_judge",
 }
 """The built-in rewards, by the name a recipe gives them."""
 
@@ -145,7 +148,7 @@ def _made(function: Callable[..., Any], options: Mapping[str, Any], name: str, f
     if lacking := _lacking(function, options):
         raise Misplaced(("name",), f"{name!r} needs the option {lacking[0]!r}.")
     where = {"folder": folder} if "folder" in parameters(function) else {}
-    made = _told(partial(function, **options, **where))
+    made = _told(partial(function, **options, **where), options)
     if not callable(made):
         raise Misplaced(("name",), f"{name!r} made {type(made).__name__}, not a function.")
     return made
@@ -167,11 +170,17 @@ def _check(options: Mapping[str, Any], function: Callable[..., Any], name: str) 
             raise Misplaced((option,), f"{name!r} has no such option; {hint}")
 
 
-def _told(call: Callable[[], Any]) -> Any:
-    """The call's result; what it tells the user of becomes a mistake at the entry's name."""
+def _told(call: Callable[[], Any], options: Collection[str] = ()) -> Any:
+    """The call's result; what it tells the user of becomes a mistake at the option that it begins with, or the name."""
     try:
         return call()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Misplaced(tuple(map(str, first["loc"])), f"{first['msg']}, not {first['input']!r}.") from error
     except UserError as error:
-        raise Misplaced(("name",), str(error).removeprefix(": ")) from error
+        option, _, rest = str(error).partition(": ")
+        raise Misplaced(
+            *(((option,), rest) if option in options else (("name",), str(error).removeprefix(": ")))
+        ) from error
     except (TypeError, ValueError) as error:
-        raise Misplaced(("name",), f"{type(error).__name__}: {error}") from error
+        raise Misplaced(("name",), f"it cannot be made: {type(error).__name__}: {error}") from error
