@@ -78,6 +78,15 @@ def test_completions_are_messages_where_the_question_is() -> None:
         assert [o.value for o in reward(contents)([sample("#2", chat), sample("#22", chat)])] == [2.0, 3.0]
 
 
+def test_a_function_of_messages_that_is_given_text_says_what_helps() -> None:
+    def contents(completions: Any, **kwargs: Any) -> list[float]:
+        return [len(c[0]["content"]) for c in completions]
+
+    (outcome,) = reward(contents)([sample("#2")])
+    assert outcome.failure.startswith("TypeError: string indices must be integers")
+    assert outcome.failure.endswith("; if it reads chat messages, say `messages: true`")
+
+
 def test_only_what_it_names_where_it_does_not_take_the_rest() -> None:
     def right(completions: Sequence[str], answer: Sequence[str]) -> list[bool]:
         return [c.endswith(a) for c, a in zip(completions, answer, strict=True)]

@@ -188,7 +188,7 @@ def test_columns_under_their_names() -> None:
         ("rewards: [{name: 'theirs_3:wrong', longest: 1}]", "'theirs_3:wrong' made int, not a function."),
         (
             "rewards: [{name: 'theirs_3:broken', longest: 1}]",
-            "rewards.0.name: it cannot be made: ValueError: longest is too long",
+            "rewards.0.name: it cannot be made: ValueError: longest is",
         ),
         ("rewards: ['theirs_3:trl', 'theirs_3:trl']", "rewards.1.name: two rewards have one name (trl, trl)"),
         ("rewards: exact_answer", ":8: rewards: input should be a valid tuple, not 'exact_answer'"),

@@ -13,7 +13,7 @@ import inspect
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -133,7 +133,7 @@ class Trl:
             return self._batch(samples)
         except Exception as error:
             if len(groups) == 1:
-                return [failed(error)] * len(samples)
+                return [self._failed(error)] * len(samples)
         outcomes = [Outcome()] * len(samples)
         for places in groups.values():
             its = self([samples[place] for place in places])
@@ -165,6 +165,13 @@ class Trl:
         means = {name: statistics.fmean(values) for name, values in metrics.items()}
         rows = [{name: its[i] for name, its in logged.items() if len(its) == len(results)} for i in range(len(results))]
         return [_with(read(one), means | numbers(row)) for one, row in zip(results, rows, strict=True)]
+
+    def _failed(self, error: Exception) -> Outcome:
+        """The outcome of all samples, with a hint where text was read as messages."""
+        outcome = failed(error)
+        if isinstance(error, TypeError) and "string indices" in str(error) and self.messages is None:
+            return replace(outcome, failure=f"{outcome.failure}; if it reads chat messages, say `messages: true`")
+        return outcome
 
     def _texts(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Prompts and completions, in one form for all samples."""
@@ -282,4 +289,4 @@ def bound(function: Function) -> frozenset[str]:
 
 
 def _with(outcome: Outcome, extras: Mapping[str, float]) -> Outcome:
-    return Outcome(outcome.value, {**outcome.extras, **extras}, outcome.failure, outcome.unanswered)
+    return replace(outcome, extras={**outcome.extras, **extras})
