@@ -37,13 +37,14 @@ def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fal
     """See that a recipe means what you think it means.
 
     Shows one prompt per expert as text and token ids, gives the verifier the gold answer (which must score 1) and
-    nonsense (which must score 0), and says which layer of the method says what. Reads no weights and needs no GPU.
+    nonsense (which must score 0), and says which layer of the method says what and what rewards are added from. Reads
+    no weights and needs no GPU. Rewards that ask a model are asked on one question.
 
     \b
     Example:
       manyminds check recipes/demo.yaml
 
-    Writes no file. Exits with 2 if the verifier is wrong on any question that was tried.
+    Writes no file. Exits with 2 if the verifier is wrong, or any reward fails, on any question that was tried.
     """
     from manyminds.config import load_recipe
     from manyminds.preview import judged, preview
@@ -59,7 +60,8 @@ def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fal
         show_rewards(text, seen)
         show_judged(text, seen, shown)
     if problems:
-        raise UserError(f"{recipe}: the verifier is wrong {len(problems)} times, first: {problems[0]}")
+        what = "the rewards are" if len(seen.rewards) > 1 else "the verifier is"
+        raise UserError(f"{recipe}: {what} wrong {len(problems)} times, first: {problems[0]}")
     if not as_json:
         text.print("\nAll is well.")
 
