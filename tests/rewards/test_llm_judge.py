@@ -4,6 +4,7 @@ costs, and what happens when it does not answer."""
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,26 @@ def test_a_run_keeps_what_was_said_beside_its_metrics(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [1, 2]
     assert lines[0]["rewards/llm_judge/unanswered"] < 1
     assert any("budget of 5 calls" in note for note in told)
+
+
+def test_a_run_that_goes_on_finds_the_scores_it_had(tmp_path: Path) -> None:
+    def lines(folder: Path) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [{name: its for name, its in line.items() if name != "step_time"} for line in found]
+
+    with serving(answer=by_length) as server:
+        entry = {"name": "llm_judge", "url": server.url, "model": "fake", "weight": 0.5}
+        rewards = {"rewards": ["exact_answer", entry], "output": str(tmp_path), "checkpoint": {"every": 1}}
+        folder = train(parse({**RECIPE, **rewards})).folder
+        before, asked = lines(folder), len(server.requests)
+        assert {line["rewards/llm_judge/unanswered"] for line in before} == {0.0}
+        assert asked > 2
+        (folder / "result.json").unlink()
+        shutil.rmtree(folder / "checkpoints" / "step-000002")
+        server.answer = lambda body: "1"  # whom it would ask again now says something else
+        train(parse({**RECIPE, **rewards}), resume=True)
+        assert lines(folder) == before
+        assert len(server.requests) == asked
 
 
 def test_two_judges_have_two_names() -> None:

