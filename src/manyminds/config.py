@@ -20,7 +20,9 @@ from manyminds.sections import (
     EvaluationConfig,
     ExpertConfig,
     Lora,
+    Misplaced,
     OptimizerConfig,
+    RewardConfig,
     Sampling,
     Section,
     WarmUp,
@@ -34,6 +36,7 @@ class Recipe(Section):
     those of refused groups included: arms that answer at unequal length are compared at equal cost.
     The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
+    `rewards` stand in place of the task's own; the first is the verifier.
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
     `chat_template_kwargs` are handed to the model's chat template, such as {enable_thinking: false}.
@@ -44,6 +47,7 @@ class Recipe(Section):
     seed: int = 0
     model: str = Field(min_length=1)
     task: dict[str, Any]
+    rewards: tuple[RewardConfig, ...] | None = None
     experts: tuple[ExpertConfig, ...] | None = None
     collect: Collect | None = None
     warmup: WarmUp | None = None
@@ -72,6 +76,23 @@ class Recipe(Section):
         if isinstance(made, Method):
             Composed(made)  # refuses parts that contradict each other
         return made
+
+    @field_validator("rewards")
+    @classmethod
+    def _named_rewards(cls, rewards: tuple[RewardConfig, ...] | None) -> tuple[RewardConfig, ...] | None:
+        from manyminds.rewards.resolve import agree, build
+
+        if rewards is None:
+            return None
+        made = []
+        for place, config in enumerate(rewards):
+            try:
+                made.append(build(config))
+            except Misplaced as error:
+                raise Misplaced((str(place), *error.path), str(error)) from error
+        agree(made)
+        pairs = zip(rewards, made, strict=True)
+        return tuple(config.model_copy(update={"weight": reward.weight}) for config, reward in pairs)
 
     @field_validator("name", "arm")
     @classmethod
@@ -182,6 +203,7 @@ def parse(data: dict[str, Any], where: str = "recipe", text: str = "", overrides
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = [str(part) for part in first["loc"]]
+        path += getattr(first.get("ctx", {}).get("error"), "path", ())
         place = _overriding(path, overrides) or f"{where}{_line(text, path)}"
         raise UserError(f"{place}: {_sentence(data, path, first)}") from error
     except UserError as error:  # the methods know their names and parts, but no file

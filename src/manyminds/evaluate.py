@@ -62,10 +62,10 @@ def on_test(loaded: Loaded, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def ask(
     loaded: Loaded, questions: Sequence[Question], prompts: Sequence[str], n: int, *, temperature: float, draw: str
 ) -> list[dict[str, tuple[Scored, ...]]]:
-    """For every question, the `n` judged answers under each prompt."""
+    """For every question, the `n` answers under each prompt, as the verifier judged them."""
     decoding = Decoding(temperature, loaded.recipe.sampling.max_tokens, stop=loaded.recipe.sampling.stop)
     asks = [Ask(Prompt(question, name), n, decoding) for question in questions for name in prompts]
-    scored = iter(loaded.judge(loaded.sampler.sample(asks, f"{loaded.recipe.seed}/evaluation/{draw}")))
+    scored = iter(loaded.judge.verify(loaded.sampler.sample(asks, f"{loaded.recipe.seed}/evaluation/{draw}")))
     return [{name: tuple(next(scored) for _ in range(n)) for name in prompts} for _ in questions]
 
 

@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
     if recipe.experts is not None and name == "jsonl":
         options["experts"] = [expert.record() for expert in recipe.experts]
     task = load_task(name, **options)
+    if recipe.rewards is not None:
+        task = replace(task, rewards=recipe.rewards)
     experts = tuple(map(ExpertConfig.record, recipe.experts)) if recipe.experts is not None else task.experts
     return task, experts, recipe.resolved(experts)
 
@@ -60,8 +62,11 @@ def resolve(recipe: Recipe | str | Path) -> Recipe:
     return load_questions(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))[2]
 
 
-def load(recipe: Recipe, model: str | Path) -> Loaded:
-    """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError."""
+def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loaded:
+    """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError.
+
+    `folder` is that of the run, if it is to be written: rewards may keep in it what they need to go on.
+    """
     task, experts, recipe = load_questions(recipe)
     causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora)
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
@@ -70,7 +75,7 @@ def load(recipe: Recipe, model: str | Path) -> Loaded:
     recipe = recipe.model_copy(update={"engine": engine})
     ends = stop_ids(causal, tokenizer)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
-    judge = Judge(task.rewards, task.extract)
+    judge = Judge(task.rewards, task.extract, folder=folder)
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
 
 

@@ -10,6 +10,7 @@ from manyminds.errors import UserError
 from manyminds.loading import Outline, load_questions, outline, render
 from manyminds.methods.compose import Composed
 from manyminds.records import PLAIN, Ids, Progress, Question
+from manyminds.rewards import Reward
 from manyminds.rewards.judge import NONSENSE, Judge
 from manyminds.tasks import Task
 
@@ -22,7 +23,7 @@ class Preview:
     """A recipe as it was resolved, with the questions rendered for the model's tokenizer; no weights are read.
 
     `prompts` are the ids of one training question under every prompt, the plain one first, and `texts` the same as
-    text. `says`: which layer of the method says what.
+    text. `says`: which layer of the method says what. `rewards` in order, the verifier first.
     """
 
     recipe: Recipe
@@ -34,6 +35,7 @@ class Preview:
     says: dict[str, str]
     notes: tuple[str, ...]
     model: Outline
+    rewards: tuple[Reward, ...]
 
 
 def preview(recipe: Recipe) -> Preview:
@@ -48,7 +50,8 @@ def preview(recipe: Recipe) -> Preview:
     prompts = {name: question.prompt_ids[name] for name in names}
     texts = {name: model.tokenizer.decode(list(ids), skip_special_tokens=False) for name, ids in prompts.items()}
     says = Composed(recipe.method).describe()
-    return Preview(recipe, task, question, questions, prompts, texts, says, notes, model)
+    rewards = Judge(task.rewards, task.extract).rewards
+    return Preview(recipe, task, question, questions, prompts, texts, says, notes, model, rewards)
 
 
 def training_cost(seen: Preview) -> dict[str, int]:
@@ -95,11 +98,11 @@ def _memory(model: Outline, copies: int) -> dict[str, int]:
 
 
 def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """What the verifier gives a gold answer, nonsense and nothing on one question; and all that is wrong with it.
+    """What the rewards give a gold answer, nonsense and nothing on one question; and all that is wrong with them.
 
     Problems are looked for on the first `CHECKED` questions of every set, one sentence each.
     """
-    judge = Judge(seen.task.rewards, seen.task.extract)
+    judge = Judge(seen.rewards, seen.task.extract)
     form, question = seen.task.answer_form, seen.question
     texts = {
         "gold answer": form.replace("{answer}", question.answer),
@@ -109,6 +112,9 @@ def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     }
     if not question.solution:
         del texts["worked solution"]
-    shown = [{"what": what, "text": text, "reward": judge.score(question, text)} for what, text in texts.items()]
+    shown = [
+        {"what": what, "text": text, "reward": judge.score(question, text), "parts": judge.parts(question, text)}
+        for what, text in texts.items()
+    ]
     some = [question for questions in seen.questions.values() for question in questions[:CHECKED]]
     return shown, judge.check(some, form)

@@ -146,13 +146,17 @@ class Scored:
     advantage: float = 0.0
 
     @property
-    def right(self) -> bool:
-        """Whether the answer is correct: the verifier, which is the first part, gave it more than one half.
+    def verdict(self) -> float:
+        """What the verifier, which is the first part, gave; 0 if it gave nothing. Without parts the reward itself.
 
-        Other rewards and shaping do not make a wrong answer right. Without parts the reward itself decides.
+        Other rewards, weights, standardisation and shaping do not enter.
         """
-        verdict = next(iter(self.parts.values()), None)
-        return (self.reward if verdict is None else verdict) > 0.5
+        return next(iter(self.parts.values()), self.reward) or 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is correct: its verdict is more than one half."""
+        return self.verdict > 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,8 @@ class Answers:
 
     @property
     def mean(self) -> float:
-        return sum(self.rewards) / len(self.scored)
+        """The mean verdict: how well the expert does on the question, whatever else is rewarded."""
+        return sum(s.verdict for s in self.scored) / len(self.scored)
 
     @property
     def right(self) -> tuple[Rollout, ...]:

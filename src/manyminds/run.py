@@ -27,6 +27,7 @@ from manyminds.policy.hf_policy import HFPolicy
 from manyminds.profiling import Profiler
 from manyminds.records import Progress
 from manyminds.result import Result, Watch, silent
+from manyminds.rewards.sample import TrainerState
 from manyminds.step import training_step
 from manyminds.warmup import restore, save
 
@@ -44,7 +45,7 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
     if saved and (complete := Result.read(folder.path)):
         return complete
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
-    loaded = load(recipe, saved.model if saved else start)
+    loaded = load(recipe, saved.model if saved else start, folder.path)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, recipe.steps, {"text": sentence})
     run = Run(loaded, folder, watch)
@@ -113,6 +114,7 @@ class Run:
         while self.share() < 1:
             started, parts = time.perf_counter(), Clock()
             progress = Progress(self.step + 1, self.share())
+            self.loaded.judge.state = TrainerState(self.step, self.recipe.steps)
             with clock.running(parts) if profiler else nullcontext():
                 self.memory, metrics = training_step(
                     self.stream,
@@ -126,6 +128,7 @@ class Run:
                 )
             self.policy.tick()
             self.step += 1
+            self.tell()
             seconds = time.perf_counter() - started
             self._count(metrics.values, seconds)
             tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
@@ -142,6 +145,12 @@ class Run:
                 self.save()
         if profiler:
             self.watch("note", self.step, self.expected_steps(), {"text": profiler.note(self.loaded.sampler)})
+
+    def tell(self) -> None:
+        """Pass on what the judge has to say."""
+        for note in self.loaded.judge.notes:
+            self.watch("note", self.step, self.expected_steps(), {"text": note})
+        self.loaded.judge.notes.clear()
 
     def share(self) -> float:
         """The share of the budget that is used: of the steps or of the tokens, whichever is further on."""

@@ -17,6 +17,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Misplaced(ValueError):
+    """A mistake found at a key below the one that is being read; `path` leads there."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class ExpertConfig(Section):
     """An expert prompt; `teacher` names whose traces teach it (default: those under its own name)."""
 
@@ -90,6 +98,33 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     schedule: Schedule = Schedule()
+
+
+class RewardConfig(Section):
+    """A reward: its name alone, or with its place in the sum. Further keys are options of the function itself.
+
+    `name` is a built-in reward or `module:function`; `as` another name for metrics and gates. `weight` is by default
+    the one that the function was decorated with, else 1. Where the reward that `gate` names gave nothing above 0, this
+    one is not asked and counts as 0. `normalise` "group" standardises it within the answers of one expert to one
+    question before it is added. `from`: whose signature the function has, where its arguments do not show it;
+    `columns` (their name: ours) and `messages` (completions as chat messages) say what TRL's and verl's are given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    called: str = Field("", alias="as")
+    weight: float | None = Field(None, allow_inf_nan=False)
+    gate: str = ""
+    normalise: Literal["none", "group"] = "none"
+    kind: Literal["trl", "verl"] | None = Field(None, alias="from")
+    columns: dict[str, str] = Field(default_factory=dict)
+    messages: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, entry: Any) -> Any:
+        return {"name": entry} if isinstance(entry, str) else entry
 
 
 class WarmUp(Section):

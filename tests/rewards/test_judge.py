@@ -128,7 +128,7 @@ def test_check() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(UserError, match=r"task\.rewards names no reward"):
+    with pytest.raises(UserError, match=r"task\.rewards: there is no reward; name at least one"):
         Judge([], extract)
     with pytest.raises(UserError, match="two rewards have one name"):
         Judge([short, short], extract)

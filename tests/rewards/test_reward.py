@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 
 from manyminds.errors import UserError
-from manyminds.records import Question, Rollout
-from manyminds.rewards import REWARDS, Reward, resolve, reward
+from manyminds.records import Prompt, Question, Rollout
+from manyminds.rewards import REWARDS, Outcome, Reward, Sample, resolve, reward
+from manyminds.rewards.kinds import EachSample
+from manyminds.sections import RewardConfig
 
-GIVEN: dict[str, Any] = {"question": Question("q", "1+1", "2"), "response": "#2", "answer": "2", "extract": str.strip}
+
+def sample(response: str = "#2", answer: str = "2", extract: Any = str.strip) -> Sample:
+    return Sample(Rollout(Prompt(Question("q", "1+1", answer), "concise"), (), (), response), extract)
+
+
+def asked(its: Reward, *samples: Sample) -> Outcome:
+    (outcome,) = its(samples or (sample(),))
+    return outcome
 
 
 @reward
@@ -31,10 +40,36 @@ def plain(response: str) -> float:
 
 
 def test_arguments_by_name() -> None:
-    assert length == Reward("length", length.function, 1.0, ("response",))
-    assert length(GIVEN) == (0.2, {})
-    assert (named.name, named.weight, named.arguments) == ("named", 0.25, ("answer", "question"))
-    assert named(GIVEN) == (1.0, {})
+    assert length == Reward("length", EachSample(length.function, ("response",)), 1.0)
+    assert asked(length) == Outcome(0.2, {})
+    assert (named.name, named.weight) == ("named", 0.25)
+    assert named.run == EachSample(named.function, ("answer", "question"))
+    assert asked(named) == Outcome(1.0, {})
+    assert [outcome.value for outcome in length([sample("abc"), sample("")])] == [0.3, 0.0]
+    assert length([]) == ()
+
+
+def test_everything_that_may_be_asked_for() -> None:
+    seen: dict[str, Any] = {}
+
+    def everything(
+        question: Question, response: str, answer: str, solution: str, rollout: Rollout, extract: Any, expert: str,
+        prompt: Any, completion: Any, info: Any,
+    ) -> bool:  # fmt: skip
+        assert (question.id, response, answer, solution, expert) == ("q", "#2", "2", "c#2", "concise")
+        assert (rollout.text, extract(" 2 ")) == ("#2", "2")
+        seen.update(prompt=prompt, completion=completion, info=dict(info))
+        return True
+
+    chat = [{"role": "user", "content": "1+1"}]
+    for extras, prompt, completion in (
+        ({"level": 3}, "1+1", "#2"),
+        ({"prompt": chat}, chat, [{"role": "assistant", "content": "#2"}]),
+    ):
+        question = Question("q", "1+1", "2", solution="c#2", extras=extras)
+        one = Sample(Rollout(Prompt(question, "concise"), (), (), "#2"), str.strip)
+        assert asked(reward(everything), one) == Outcome(1.0)
+        assert seen == {"prompt": prompt, "completion": completion, "info": extras}
 
 
 def gives(value: Any) -> Reward:
@@ -58,7 +93,7 @@ def gives(value: Any) -> Reward:
     ],
 )
 def test_results(result: Any, value: float | None, extras: dict[str, float]) -> None:
-    assert gives(result)(GIVEN) == (value, extras)
+    assert asked(gives(result)) == Outcome(value, extras)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +109,9 @@ def test_results(result: Any, value: float | None, extras: dict[str, float]) -> 
     ],
 )
 def test_results_that_are_no_number(result: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        gives(result)(GIVEN)
+    outcome = asked(gives(result))
+    assert outcome.value is None
+    assert outcome.failure.startswith(f"{error.__name__}: ")
 
 
 def test_refused_functions() -> None:
@@ -83,9 +119,6 @@ def test_refused_functions() -> None:
         return 0.0
 
     def anything(**kwargs: Any) -> float:
-        return 0.0
-
-    async def later(response: str) -> float:
         return 0.0
 
     def fine(rollout: Rollout) -> float:
@@ -97,11 +130,13 @@ def test_refused_functions() -> None:
         reward(typo)
     with pytest.raises(UserError, match=r"its argument 'kwargs' takes any name"):
         reward(anything)
-    with pytest.raises(UserError, match="it is an `async def`"):
-        reward(later)
+    with pytest.raises(UserError, match=r"it has a deadline, but a plain function cannot be stopped; make it an `asy"):
+        reward(deadline=1.0)(fine)
+    with pytest.raises(UserError, match=r"its deadline is 0; it must be seconds above 0"):
+        reward(deadline=0)(fine)
     with pytest.raises(UserError, match="its weight is nan"):
         reward(weight=math.nan)(fine)
-    assert reward(fine).arguments == ("rollout",)
+    assert reward(fine).run == EachSample(fine, ("rollout",))
 
 
 MODULE = """
@@ -124,11 +159,11 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wanting_rewards_7.py").write_text("import no_such_library_7")
     monkeypatch.chdir(tmp_path)
     mine = resolve("own_rewards_7:mine")
-    assert (mine.name, mine.weight, mine(GIVEN)) == ("mine", 0.5, (0.5, {}))
+    assert (mine.name, mine.weight, asked(mine)) == ("mine", 0.5, Outcome(0.5))
     assert resolve("own_rewards_7:bare").weight == 1.0
     assert resolve(mine) is mine
     for name, message in {
-        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, or `module:function`",
+        "exact_anser": "there is no reward 'exact_anser'; it must be one of exact_answer, ",
         ":mine": "there is no reward ':mine'",
         "own_rewards_8:mine": "there is no module 'own_rewards_8'",
         "own_rewards_7.sub:mine": "there is no module 'own_rewards_7.sub'",
@@ -142,18 +177,19 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert message in str(error.value)
 
 
+NEEDS = {"llm_judge": {"url": "http://here/v1", "model": "m"}}
+
+
 @pytest.mark.parametrize("name", REWARDS)
 def test_built_in(name: str) -> None:
-    assert resolve(name).name == name
+    assert resolve(RewardConfig.model_validate({"name": name, **NEEDS.get(name, {})})).name == name
 
 
 def test_exact_answer() -> None:
     exact = resolve("exact_answer")
 
     def score(response: str, answer: str) -> float | None:
-        return exact(
-            {"response": response, "answer": answer, "extract": lambda t: t.split("#")[-1] if "#" in t else None}
-        )[0]
+        return asked(exact, sample(response, answer, lambda t: t.split("#")[-1] if "#" in t else None)).value
 
     assert score("c#113r3", "113r3") == 1.0
     assert score("c# 113r3 ", "113r3") == 1.0

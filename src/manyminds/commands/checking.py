@@ -37,13 +37,14 @@ def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fal
     """See that a recipe means what you think it means.
 
     Shows one prompt per expert as text and token ids, gives the verifier the gold answer (which must score 1) and
-    nonsense (which must score 0), and says which layer of the method says what. Reads no weights and needs no GPU.
+    nonsense (which must score 0), and says which layer of the method says what and what rewards are added from. Reads
+    no weights and needs no GPU. Rewards that ask a model are asked on one question.
 
     \b
     Example:
       manyminds check recipes/demo.yaml
 
-    Writes no file. Exits with 2 if the verifier is wrong on any question that was tried.
+    Writes no file. Exits with 2 if the verifier is wrong, or any reward fails, on any question that was tried.
     """
     from manyminds.config import load_recipe
     from manyminds.preview import judged, preview
@@ -56,13 +57,11 @@ def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fal
     else:
         show_prompts(text, seen)
         show_method(text, seen)
-        heading(text, f"The verifier, {seen.task.rewards[0]}, on this question")
-        grid = Table.grid(padding=(0, 2))
-        for one in shown:
-            grid.add_row(f"  {one['reward']:g}", one["what"], Text(one["text"]))
-        text.print(grid)
+        show_rewards(text, seen)
+        show_judged(text, seen, shown)
     if problems:
-        raise UserError(f"{recipe}: the verifier is wrong {len(problems)} times, first: {problems[0]}")
+        what = "the rewards are" if len(seen.rewards) > 1 else "the verifier is"
+        raise UserError(f"{recipe}: {what} wrong {len(problems)} times, first: {problems[0]}")
     if not as_json:
         text.print("\nAll is well.")
 
@@ -161,6 +160,7 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     plain(text, yaml.safe_dump(dump(seen.recipe), sort_keys=False, allow_unicode=True))
     show_prompts(text, seen)
     show_method(text, seen)
+    show_rewards(text, seen)
     heading(text, f"What {'the warm-up' if stage == 'warmup' else 'training'} costs")
     width = max(len(f"{value:,}") for value in cost.values())
     plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
@@ -185,9 +185,16 @@ def refusal(recipe: Recipe, stage: Stage) -> str:
 
 
 def described(seen: Preview) -> dict[str, Any]:
-    """Prompts, method and notes as JSON holds them."""
+    """Prompts, method, rewards and notes as JSON holds them."""
     prompts = {name: {"text": seen.texts[name], "ids": list(ids)} for name, ids in seen.prompts.items()}
-    return {"question": seen.question.id, "prompts": prompts, "method": seen.says, "notes": list(seen.notes)}
+    rewards = [{"name": r.name, "weight": r.weight, "gate": r.gate, "normalise": r.normalise} for r in seen.rewards]
+    return {
+        "question": seen.question.id,
+        "prompts": prompts,
+        "method": seen.says,
+        "rewards": rewards,
+        "notes": list(seen.notes),
+    }
 
 
 def show_prompts(text: Console, seen: Preview) -> None:
@@ -212,6 +219,26 @@ def show_method(text: Console, seen: Preview) -> None:
     heading(text, "Who says what in the method")
     width = max(map(len, seen.says))
     plain(text, "\n".join(f"  {what:<{width}}  {who}" for what, who in seen.says.items()))
+
+
+def show_rewards(text: Console, seen: Preview) -> None:
+    """What an answer's reward is added from."""
+    heading(text, "The rewards, the verifier first")
+    width = max(len(reward.name) for reward in seen.rewards)
+    plain(text, "\n".join(f"  {reward.name:<{width}}  {reward.describe()}" for reward in seen.rewards))
+
+
+def show_judged(text: Console, seen: Preview, shown: Sequence[dict[str, Any]]) -> None:
+    """What the rewards give some texts as answers to the question; of several also what each gives."""
+    several = len(seen.rewards) > 1
+    heading(
+        text, "The rewards on this question" if several else f"The verifier, {seen.rewards[0].name}, on this question"
+    )
+    grid = Table.grid(padding=(0, 2))
+    for one in shown:
+        parts = (f"{name} {'–' if part is None else f'{part:g}'}" for name, part in one["parts"].items())
+        grid.add_row(f"  {one['reward']:g}", one["what"], Text(one["text"]), *([", ".join(parts)] if several else []))
+    text.print(grid)
 
 
 def heading(text: Console, words: str) -> None:

@@ -8,7 +8,7 @@ One model answers every question under the prompts of N experts, G times each. P
     L_SFT  = - log pi(worked solution | q, P_i)      for (q, P_i) that kept failing, once B of them are buffered
     L      = L_GRPO + lambda_1 L_KL + lambda_2 L_SFT
 
-E+ and E- are the experts with the highest and lowest mean reward on the question. The paper prints L_KL with the
+E+ and E- are the experts with the highest and lowest mean verdict on the question. The paper prints L_KL with the
 opposite sign, which would lower the weak expert's likelihood of o+; `mutual_direction: as_printed` keeps that form.
 What the paper leaves open, and what is ours, is listed in docs/papers.md.
 """
@@ -170,7 +170,7 @@ class MEMLGRPO(GRPO):
         return tuple(rows), {**told, **({"mutual/gap": sum(gaps) / len(gaps)} if gaps else {})}
 
     def pairs(self, groups: Sequence[Group], rng: random.Random) -> list[tuple[Answers, Answers, float]]:
-        """(E+, E-, by how much E+ leads) of each group: by mean reward on the question, or over the whole step."""
+        """(E+, E-, by how much E+ leads) of each group: by mean verdict on the question, or over the whole step."""
         if self.mutual_pairing == "question":
             means = [[answers.mean for answers in group.answers] for group in groups]
         else:

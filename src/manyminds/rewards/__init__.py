@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from manyminds.rewards.judge import Judge
-from manyminds.rewards.reward import REWARDS, Reward, resolve, reward
+from manyminds.rewards.resolve import REWARDS, resolve
+from manyminds.rewards.reward import Reward, model_reward, reward
+from manyminds.rewards.sample import Outcome, Sample
 
-__all__ = ["REWARDS", "Judge", "Reward", "resolve", "reward"]
+__all__ = ["REWARDS", "Judge", "Outcome", "Reward", "Sample", "model_reward", "resolve", "reward"]

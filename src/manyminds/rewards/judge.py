@@ -1,163 +1,188 @@
-"""Judges answers: runs the rewards on each, adds them up, and keeps one bad sample from costing more than itself."""
+"""Judges answers: asks the rewards, adds up what they say, and keeps one bad sample from costing more than itself."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
-from manyminds.rewards.reward import Reward, resolve
+from manyminds.rewards.resolve import Entry, resolve_all
+from manyminds.rewards.reward import Reward
+from manyminds.rewards.sample import Sample, TrainerState
+from manyminds.rewards.verdict import Verdict, sums
+from manyminds.sections import RewardConfig
 
 NONSENSE = "xyzzy"
 ENOUGH = 16
 """With fewer samples in a call, a share of failures says nothing about the reward."""
 QUARANTINE = 1000
 """Failed samples kept for the user to look at; all of them are counted."""
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What the rewards said of one answer; `failures` are the rewards that broke, with the error."""
-
-    parts: dict[str, float | None] = field(default_factory=dict)
-    extras: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def available(self) -> bool:
-        return any(part is not None for part in self.parts.values())
+TOLD = 8
+"""Different reasons why a model gave no score that are told in a run."""
 
 
 class Judge:
     """`judge(rollouts)` gives the answers with their rewards: the weighted sum of the parts that apply.
 
     If no part applies the reward is 0. If a reward raises, or returns what is not a finite number, that sample's
-    reward is 0, and the sample goes to `quarantine` with its error. `metrics` tells of the last call:
-    `verifier/errors` and `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to
+    reward is 0, and the sample goes to `quarantine` with its error. Where a model gives no score, its part does not
+    apply; such samples go to `quarantine` too, and each reason is told once, in `notes`. `metrics` tells of the last
+    call: `verifier/errors` and `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to
     which the reward applied, and `rewards/<name>/<key>`, the mean of what a reward logs besides.
+
+    `state`, which a run sets, is handed to functions that ask how far training is. `folder`: where rewards may keep
+    what a run needs to go on to the same numbers.
     """
 
     def __init__(
         self,
-        rewards: Sequence[str | Reward],
+        rewards: Sequence[Entry],
         extract: Callable[[str], str | None],
         *,
         max_error_rate: float = 0.5,
+        folder: Path | None = None,
     ) -> None:
-        self.rewards = tuple(resolve(name) for name in rewards)
+        self.key = "rewards" if any(isinstance(entry, RewardConfig) for entry in rewards) else "task.rewards"
+        self.rewards = resolve_all(rewards, self.key, folder)
         self.extract = extract
         self.max_error_rate = max_error_rate
         self.quarantine: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}
-        names = [reward.name for reward in self.rewards]
-        if not names:
-            raise UserError("task.rewards names no reward; at least one is needed, such as exact_answer.")
-        if len(set(names)) < len(names):
-            raise UserError(f"task.rewards: two rewards have one name ({', '.join(names)}); each needs its own.")
+        self.notes: list[str] = []
+        self.state = TrainerState()
+        self._told: set[tuple[str, str]] = set()
 
     def __call__(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
         """The rollouts in their order, judged. UserError if a reward fails on most of many samples."""
-        with clock.span("checks"):
-            verdicts = [self._verdict(rollout) for rollout in rollouts]
-        for rollout, verdict in zip(rollouts, verdicts, strict=True):
-            self.quarantine += [_put_aside(rollout, *failure) for failure in verdict.failures.items()]
-        del self.quarantine[QUARANTINE:]
-        self._stop_if_broken(verdicts)
-        self.metrics = self._metrics(verdicts)
-        return tuple(
-            Scored(rollout, self._sum(verdict), verdict.parts)
-            for rollout, verdict in zip(rollouts, verdicts, strict=True)
-        )
+        scored, self.metrics = self._judged(rollouts, self.rewards)
+        return scored
+
+    def verify(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
+        """As calling it, but by the verifier alone, the first reward: what an evaluation goes by."""
+        return self._judged(rollouts, self.rewards[:1])[0]
 
     def score(self, question: Question, text: str) -> float:
-        """The reward of `text` as an answer to the question."""
-        return self._sum(self._verdict(Rollout(Prompt(question, PLAIN), ids=(), logprobs=(), text=text)))
+        """The weighted sum for `text` as an answer to the question; nothing is standardised, as there is no group."""
+        alone = [replace(reward, normalise="none") for reward in self.rewards]
+        return sums([self._verdict(question, text)], alone)[0]
+
+    def parts(self, question: Question, text: str) -> dict[str, float | None]:
+        """What each reward gives `text` as an answer to the question, before weights; None where it is not asked."""
+        return self._verdict(question, text).parts
 
     def check(self, questions: Iterable[Question], answer_form: str = "{answer}") -> tuple[str, ...]:
         """What is wrong with the rewards on these questions, a sentence each; nothing if all is well.
 
         The first reward is the verifier: it must give 1 to the gold answer (written in the task's `answer_form`)
-        and to the worked solution, and 0 to nonsense. No reward may fail on any of them.
+        and to the worked solution, and 0 to nonsense. No reward may fail on any of them. Gates do not count here, and
+        rewards that ask a model are asked on the first question only.
         """
-        problems = []
-        verifier = self.rewards[0].name
-        for question in questions:
-            texts = {
-                "the gold answer": (answer_form.replace("{answer}", question.answer), 1.0),
-                "nonsense": (answer_form.replace("{answer}", NONSENSE), 0.0),
-                "an empty response": ("", 0.0),
-            }
-            if question.solution:
-                texts["the worked solution"] = (question.solution, 1.0)
-            for what, (text, due) in texts.items():
-                verdict = self._verdict(Rollout(Prompt(question, PLAIN), ids=(), logprobs=(), text=text))
-                place = f"{question.source}: " if question.source else ""
-                subject = f"{what} ({text[-40:]!r}) of question {question.id!r}"
-                problems += [f"{place}{name} fails on {subject}: {e}." for name, e in verdict.failures.items()]
-                given = verdict.parts[verifier]
-                if verifier not in verdict.failures and given != due and not (due == 0.0 and given is None):
-                    problems.append(f"{place}{verifier} gives {subject} {given}, not {due:g}.")
-        return tuple(problems)
-
-    def _verdict(self, rollout: Rollout) -> Verdict:
-        question = rollout.prompt.question
-        given = {
-            "question": question,
-            "response": rollout.text,
-            "answer": question.answer,
-            "rollout": rollout,
-            "extract": self.extract,
+        some = list(questions)
+        texts: dict[str, tuple[list[tuple[int, str]], float]] = {
+            "the gold answer": ([(i, answer_form.replace("{answer}", q.answer)) for i, q in enumerate(some)], 1.0),
+            "nonsense": ([(i, answer_form.replace("{answer}", NONSENSE)) for i, _ in enumerate(some)], 0.0),
+            "an empty response": ([(i, "") for i, _ in enumerate(some)], 0.0),
+            "the worked solution": ([(i, q.solution) for i, q in enumerate(some) if q.solution], 1.0),
         }
-        verdict = Verdict()
-        for reward in self.rewards:
-            verdict.parts[reward.name] = None
-            # Anything may go wrong in a user's function; it is counted and kept, and ends the run if it is the rule.
-            try:
-                verdict.parts[reward.name], extras = reward(given)
-            except Exception as error:
-                verdict.failures[reward.name] = f"{type(error).__name__}: {error}"
-            else:
-                verdict.extras |= {f"rewards/{reward.name}/{key}": value for key, value in extras.items()}
-        return verdict
+        problems: list[tuple[int, str]] = []
+        for what, (written, due) in texts.items():
+            samples = [self._sample(_written(some[i], text)) for i, text in written]
+            for reward in self.rewards:
+                asked = samples[:1] if reward.paid else samples
+                for (i, text), outcome in zip(written, reward(asked), strict=False):
+                    question = some[i]
+                    place = f"{question.source}: " if question.source else ""
+                    subject = f"{what} ({text[-40:]!r}) of question {question.id!r}"
+                    given = outcome.value
+                    if why := outcome.failure or outcome.unanswered:
+                        problems.append((i, f"{place}{reward.name} fails on {subject}: {why}."))
+                    elif reward is self.rewards[0] and given != due and not (due == 0.0 and given is None):
+                        problems.append((i, f"{place}{reward.name} gives {subject} {given}, not {due:g}."))
+        return tuple(problem for _, problem in sorted(problems, key=lambda one: one[0]))
 
-    def _sum(self, verdict: Verdict) -> float:
-        if verdict.failures:
-            return 0.0
-        parts = ((reward.weight, verdict.parts[reward.name]) for reward in self.rewards)
-        return math.fsum(weight * part for weight, part in parts if part is not None)
+    def _judged(
+        self, rollouts: Sequence[Rollout], rewards: Sequence[Reward]
+    ) -> tuple[tuple[Scored, ...], dict[str, float]]:
+        """The rollouts judged by these rewards, and what there is to log of it."""
+        with clock.span("checks"):
+            verdicts = self._verdicts(rollouts, rewards)
+            totals = sums(verdicts, rewards)
+        for rollout, verdict in zip(rollouts, verdicts, strict=True):
+            broken = {**verdict.failures, **verdict.unanswered}
+            self.quarantine += [_put_aside(rollout, *failure) for failure in broken.items()]
+        del self.quarantine[QUARANTINE:]
+        self._stop_if_broken(verdicts, rewards)
+        self._tell(verdicts)
+        scored = (Scored(*its) for its in zip(rollouts, totals, [verdict.parts for verdict in verdicts], strict=True))
+        return tuple(scored), _metrics(verdicts, rewards)
 
-    def _stop_if_broken(self, verdicts: Sequence[Verdict]) -> None:
-        if len(verdicts) < ENOUGH:
-            return
-        for reward in self.rewards:
-            errors = [v.failures[reward.name] for v in verdicts if reward.name in v.failures]
-            if len(errors) > self.max_error_rate * len(verdicts):
+    def _verdicts(self, rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> list[Verdict]:
+        verdicts = [Verdict(rollout.prompt.group_id) for rollout in rollouts]
+        samples = [self._sample(rollout) for rollout in rollouts]
+        for reward in rewards:
+            for verdict in verdicts:
+                verdict.parts[reward.name] = None
+                if not verdict.open(reward):
+                    verdict.shut.add(reward.name)
+            asked = [i for i, verdict in enumerate(verdicts) if reward.name not in verdict.shut]
+            for i, outcome in zip(asked, reward([samples[i] for i in asked]), strict=True):
+                verdicts[i].take(reward.name, outcome)
+        return verdicts
+
+    def _verdict(self, question: Question, text: str) -> Verdict:
+        return self._verdicts([_written(question, text)], self.rewards)[0]
+
+    def _sample(self, rollout: Rollout) -> Sample:
+        return Sample(rollout, self.extract, self.state)
+
+    def _stop_if_broken(self, verdicts: Sequence[Verdict], rewards: Sequence[Reward]) -> None:
+        for reward in rewards:
+            asked = [verdict for verdict in verdicts if reward.name not in verdict.shut]
+            errors = [verdict.failures[reward.name] for verdict in asked if reward.name in verdict.failures]
+            if len(asked) >= ENOUGH and len(errors) > self.max_error_rate * len(asked):
                 raise UserError(
-                    f"task.rewards: the reward {reward.name!r} failed on {len(errors)} of {len(verdicts)} answers, "
+                    f"{self.key}: the reward {reward.name!r} failed on {len(errors)} of {len(asked)} answers, "
                     f"first with {errors[0]}; mend it, or raise `max_error_rate`."
                 )
 
-    def _metrics(self, verdicts: Sequence[Verdict]) -> dict[str, float]:
-        metrics = {
-            "verifier/errors": float(sum(bool(v.failures) for v in verdicts)),
-            "verifier/not_available": float(sum(not v.available and not v.failures for v in verdicts)),
-        }
-        values: dict[str, list[float]] = defaultdict(list)
-        for reward in self.rewards:
-            parts = [part for v in verdicts if (part := v.parts[reward.name]) is not None]
-            if parts:
-                metrics[f"rewards/{reward.name}/mean"] = statistics.fmean(parts)
-                metrics[f"rewards/{reward.name}/std"] = statistics.pstdev(parts)
-        for verdict in verdicts:
-            for key, value in verdict.extras.items():
-                values[key].append(value)
-        return metrics | {key: statistics.fmean(numbers) for key, numbers in values.items()}
+    def _tell(self, verdicts: Sequence[Verdict]) -> None:
+        """Note each reason once for which a model gave no score."""
+        counts = Counter(reason for verdict in verdicts for reason in verdict.unanswered.items())
+        for (name, why), count in counts.items():
+            if (name, why) not in self._told and len(self._told) < TOLD:
+                self._told.add((name, why))
+                self.notes.append(
+                    f"the reward {name!r} gave no score to {count} of {len(verdicts)} answers, which count without it: "
+                    f"{why}"
+                )
+
+
+def _metrics(verdicts: Sequence[Verdict], rewards: Sequence[Reward]) -> dict[str, float]:
+    metrics = {
+        "verifier/errors": float(sum(bool(v.failures) for v in verdicts)),
+        "verifier/not_available": float(sum(not v.available and not v.failures for v in verdicts)),
+    }
+    values: dict[str, list[float]] = defaultdict(list)
+    for reward in rewards:
+        parts = [part for v in verdicts if (part := v.parts[reward.name]) is not None]
+        if parts:
+            metrics[f"rewards/{reward.name}/mean"] = statistics.fmean(parts)
+            metrics[f"rewards/{reward.name}/std"] = statistics.pstdev(parts)
+    for verdict in verdicts:
+        for key, value in verdict.extras.items():
+            values[key].append(value)
+    return metrics | {key: statistics.fmean(numbers) for key, numbers in values.items()}
+
+
+def _written(question: Question, text: str) -> Rollout:
+    """A text as an answer that nobody drew."""
+    return Rollout(Prompt(question, PLAIN), ids=(), logprobs=(), text=text)
 
 
 def _put_aside(rollout: Rollout, reward: str, error: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reward functions: `@reward` on a plain function of one answer; its arguments are given to it by their names.
+"""What a reward is, and the decorators that make one: `@reward` of one answer, `@model_reward` of a batch.
 
 >>> @reward(weight=0.1)
 ... def states_units(question: Question, response: str) -> float:
@@ -9,45 +9,51 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, overload
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, overload
 
-from manyminds import named
 from manyminds.errors import UserError
+from manyminds.rewards.kinds import VERL_GIVES, Batch, EachSample, Function, Trl, Verl, parameters
+from manyminds.rewards.sample import ARGUMENTS, PLURALS, Outcome, Sample
+from manyminds.rewards.waiting import is_async
 
-ARGUMENTS = ("question", "response", "answer", "rollout", "extract")
-"""What a reward may ask for: the Question, the text of the response, the gold answer, the Rollout, and the task's
-function that reads the final answer out of a text."""
-
-REWARDS = {"exact_answer": "manyminds.rewards.exact_answer:exact_answer"}
-"""The built-in rewards, by the name a recipe gives them."""
-
-Function = Callable[..., Any]
+Run = Callable[[Sequence[Sample]], Sequence[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A named function of one answer, and its weight in the sum.
+    """A named judgement of answers and its place in the sum.
 
-    It returns a number (a bool is one), None where it does not apply, or a number and a dict of numbers to log.
+    `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
+    above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
+    answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed.
     """
 
     name: str
-    function: Function
+    run: Run
     weight: float = 1.0
-    arguments: tuple[str, ...] = ()
+    gate: str = ""
+    normalise: Literal["none", "group"] = "none"
+    paid: bool = False
 
-    def __call__(self, given: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
-        """The value (None: not applicable) and its extras. Raises ValueError or TypeError for other results."""
-        result = self.function(**{name: given[name] for name in self.arguments})
-        extras: Any = {}
-        if isinstance(result, tuple):
-            if len(result) != 2 or not isinstance(result[1], Mapping):
-                raise TypeError("a reward returns a number, None, or a number and a dict")
-            result, extras = result
-        value = None if result is None else _number("the result", result)
-        return value, {str(key): _number(str(key), extra) for key, extra in extras.items()}
+    def __call__(self, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
+        """An outcome for each sample, in their order."""
+        return tuple(self.run(samples)) if samples else ()
+
+    @property
+    def function(self) -> Function:
+        """The function that it was made from."""
+        found: Function = getattr(self.run, "function", self.run)
+        return found
+
+    def describe(self) -> str:
+        """Its place in the sum, in words: `weight 0.1, where exact_answer > 0, standardised within its group`."""
+        words = [f"weight {self.weight:g}"]
+        words += [f"where {self.gate} > 0"] if self.gate else []
+        words += ["standardised within its group"] if self.normalise == "group" else []
+        return ", ".join(words)
 
 
 @overload
@@ -55,67 +61,121 @@ def reward(function: Function, /) -> Reward: ...
 
 
 @overload
-def reward(function: None = None, /, *, weight: float = 1.0) -> Callable[[Function], Reward]: ...
+def reward(
+    function: None = None, /, *, weight: float = 1.0, concurrency: int = 16, deadline: float | None = None
+) -> Callable[[Function], Reward]: ...
 
 
-def reward(function: Function | None = None, /, *, weight: float = 1.0) -> Reward | Callable[[Function], Reward]:
-    """Makes a function a reward, as `@reward` or `@reward(weight=0.1)`."""
-    if function is not None:
-        return _reward(function, weight)
-    return lambda decorated: _reward(decorated, weight)
+def reward(
+    function: Function | None = None, /, *, weight: float = 1.0, concurrency: int = 16, deadline: float | None = None
+) -> Reward | Callable[[Function], Reward]:
+    """Makes a function a reward, as `@reward` or `@reward(weight=0.1)`; TRL's and verl's are known by their arguments.
+
+    An `async def` of one answer is run on up to `concurrency` answers at once, each for at most `deadline` seconds.
+    Raises UserError if the function asks for what rewards are not given.
+    """
+
+    def made(function: Function) -> Reward:
+        found = make(function, weight)
+        _may_have(deadline, function)
+        if isinstance(found.run, EachSample):
+            return replace(found, run=replace(found.run, concurrency=concurrency, deadline=deadline))
+        return found
+
+    return made if function is None else made(function)
 
 
-def _reward(function: Function, weight: float) -> Reward:
-    """The reward of this name; UserError if the function asks for what no reward is given."""
-    name = getattr(function, "__name__", type(function).__name__)
-    place = f"reward {name!r}{_line_of(function)}"
-    if not math.isfinite(weight):
-        raise UserError(f"{place}: its weight is {weight}; it must be a finite number.")
-    if inspect.iscoroutinefunction(function):
-        raise UserError(f"{place}: it is an `async def`; a reward is a plain function.")
-    parameters = inspect.signature(function).parameters.values()
-    for parameter in parameters:
+@overload
+def model_reward(function: Function, /) -> Reward: ...
+
+
+@overload
+def model_reward(
+    function: None = None, /, *, weight: float = 1.0, deadline: float | None = None
+) -> Callable[[Function], Reward]: ...
+
+
+def model_reward(
+    function: Function | None = None, /, *, weight: float = 1.0, deadline: float | None = None
+) -> Reward | Callable[[Function], Reward]:
+    """Makes a function of lists a reward: a model in this process, or one behind an endpoint.
+
+    It is given what it names of `samples`, `questions`, `responses`, `answers` and so on, lists with an entry for each
+    sample, and returns a list as long: a number, None, or either with a dict of numbers to log. What it raises, and
+    what an `async def` has not returned after `deadline` seconds, is None for the batch. Raises UserError as `reward`.
+    """
+
+    def made(function: Function) -> Reward:
+        place = place_of(function)
+        _may_have(deadline, function)
+        run = Batch(function, _asked(function, place, (*PLURALS, "samples", "extract")), deadline)
+        return Reward(name_of(function), run, _finite(weight, place), paid=True)
+
+    return made if function is None else made(function)
+
+
+def make(function: Function, weight: float = 1.0, kind: str | None = None) -> Reward:
+    """The reward of a function, of the kind that its arguments show: TRL's ("trl"), verl's ("verl"), or of one answer.
+
+    Raises UserError if it asks for what such a function is not given.
+    """
+    names, place = set(parameters(function)), place_of(function)
+    run: Run
+    if kind == "trl" or (kind is None and names & {"prompts", "completions", "completion_ids"}):
+        run = Trl(function)
+    elif kind == "verl" or (kind is None and "solution_str" in names):
+        run = Verl(function, _asked(function, place, VERL_GIVES, rest=True))
+    else:
+        run = EachSample(function, _asked(function, place, tuple(ARGUMENTS)))
+    return Reward(name_of(function), run, _finite(weight, place))
+
+
+def name_of(function: Function) -> str:
+    """What a function or callable object is called."""
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def place_of(function: Function) -> str:
+    """`reward 'name' (file:line)`, the place where it is known."""
+    code = getattr(function.func if isinstance(function, partial) else function, "__code__", None)
+    return f"reward {name_of(function)!r}{f' ({code.co_filename}:{code.co_firstlineno})' if code else ''}"
+
+
+def _asked(function: Function, place: str, given: Sequence[str], rest: bool = False) -> tuple[str, ...]:
+    """Those of the `given` arguments that the function names. What it names besides must have a default.
+
+    Raises UserError otherwise, and for * or **; `rest` allows these.
+    """
+    asked = []
+    for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            if rest and parameter.kind is parameter.VAR_KEYWORD:
+                continue
             raise UserError(f"{place}: its argument {parameter.name!r} takes any name; name those it needs.")
-        if parameter.name not in ARGUMENTS:
+        if parameter.name in given and parameter.name not in getattr(function, "keywords", {}):
+            asked.append(parameter.name)
+        elif parameter.default is parameter.empty:
             raise UserError(
                 f"{place}: it asks for {parameter.name!r}, which rewards are not given; they may ask for "
-                f"{', '.join(ARGUMENTS)}."
+                f"{', '.join(given)}."
             )
-    return Reward(name, function, float(weight), tuple(parameter.name for parameter in parameters))
+    return tuple(asked)
 
 
-def _line_of(function: Function) -> str:
-    """` (file:line)`, where it is known."""
-    code = getattr(function, "__code__", None)
-    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+def _finite(weight: float, place: str) -> float:
+    if not math.isfinite(weight):
+        raise UserError(f"{place}: its weight is {weight}; it must be a finite number.")
+    return float(weight)
 
 
-def _number(what: str, value: Any) -> float:
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        raise TypeError(f"{what} is {type(value).__name__} {str(value)[:60]!r}, not a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{what} is {number}, not a finite number")
-    return number
-
-
-def resolve(name: str | Reward) -> Reward:
-    """The reward of a built-in name, or of a user's own `module:function`; a plain function counts with weight 1.
-
-    Modules are looked for as Python does, and in the working folder.
-    """
-    if isinstance(name, Reward):
-        return name
-    target = REWARDS.get(name, name)
-    module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
+def _may_have(deadline: float | None, function: Function) -> None:
+    if deadline is None:
+        return
+    if not deadline > 0:
+        raise UserError(f"{place_of(function)}: its deadline is {deadline}; it must be seconds above 0.")
+    if not is_async(function):
         raise UserError(
-            f"task.rewards: there is no reward {name!r}; it must be one of {', '.join(REWARDS)}, or `module:function`."
+            f"{place_of(function)}: it has a deadline, but a plain function cannot be stopped; make it an `async def`."
         )
-    found = named.find(target, "task.rewards")
-    if isinstance(found, Reward):
-        return found
-    if not callable(found):
-        raise UserError(f"task.rewards: {name!r} is {type(found).__name__}, not a function.")
-    return _reward(found, 1.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question
+from manyminds.sections import RewardConfig
 
 SPLITS = ("warmup", "train", "validation", "test")
 
@@ -28,7 +29,7 @@ class Task:
     experts: tuple[Expert, ...]
     extract: Callable[[str], str | None]
     style: Callable[[str], str] | None = None
-    rewards: tuple[str, ...] = ("exact_answer",)
+    rewards: tuple[str | RewardConfig, ...] = ("exact_answer",)
     answer_form: str = "{answer}"
     licence: str = "not stated"
     notes: tuple[str, ...] = ()

@@ -1,0 +1,292 @@
+"""The kinds of functions that can be rewards; each gives an outcome for every sample, and the judge sees no more.
+
+- `EachSample`: a function of one answer, its arguments given by name;
+- `Verl`: verl's `compute_score(data_source, solution_str, ground_truth, extra_info)`, of one answer too;
+- `Trl`: TRL's function of a batch, `f(prompts, completions, completion_ids, **columns) -> list`;
+- `Batch`: a model's score of a batch, which may fail to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from manyminds.errors import UserError
+from manyminds.rewards.sample import (
+    ARGUMENTS,
+    PLURALS,
+    Outcome,
+    Sample,
+    answered,
+    failed,
+    messages_of,
+    named,
+    number,
+    read,
+)
+from manyminds.rewards.waiting import is_async, together, wait
+
+Function = Callable[..., Any]
+
+TRL_GIVES = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+VERL_GIVES = ("data_source", "solution_str", "ground_truth", "extra_info")
+
+
+@dataclass(frozen=True)
+class EachSample:
+    """A function of one answer. What it raises costs that answer.
+
+    An `async def` is run on up to `concurrency` answers at once, each for at most `deadline` seconds.
+    """
+
+    function: Function
+    arguments: tuple[str, ...] = ()
+    concurrency: int = 16
+    deadline: float | None = None
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
+        if is_async(self.function):
+            return wait(together([partial(self._later, sample) for sample in samples], self.concurrency))
+        return [self._now(sample) for sample in samples]
+
+    def given(self, sample: Sample) -> Mapping[str, Any]:
+        """The function's arguments."""
+        return named(sample, self.arguments)
+
+    def read(self, result: Any) -> Outcome:
+        """The function's result."""
+        return read(result)
+
+    # Anything may go wrong in a user's function; it is counted and kept, and ends the run if it is the rule.
+
+    def _now(self, sample: Sample) -> Outcome:
+        try:
+            return self.read(self.function(**self.given(sample)))
+        except Exception as error:
+            return failed(error)
+
+    async def _later(self, sample: Sample) -> Outcome:
+        try:
+            return self.read(await asyncio.wait_for(self.function(**self.given(sample)), self.deadline))
+        except TimeoutError as error:
+            return failed(error) if str(error) else failed(TimeoutError(f"no result in {self.deadline} s"))
+        except Exception as error:
+            return failed(error)
+
+
+@dataclass(frozen=True)
+class Verl(EachSample):
+    """verl's `compute_score`: a number, or a dict with `score` whose other numbers are logged.
+
+    `ground_truth` is the row's `reward_model.ground_truth` if it has one, else the gold answer; `extra_info` the row's
+    own, else all its further columns; `data_source` the row's. `columns` names others: {ground_truth: solution}.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def given(self, sample: Sample) -> Mapping[str, Any]:
+        row, extras = columns_of(sample), sample.question.extras
+        model, info = extras.get("reward_model"), extras.get("extra_info")
+        gold = model.get("ground_truth") if isinstance(model, Mapping) else None
+        given = {
+            "data_source": row.get("data_source", ""),
+            "solution_str": sample.rollout.text,
+            "ground_truth": sample.question.answer if gold is None else gold,
+            "extra_info": dict(info) if isinstance(info, Mapping) else dict(extras),
+        }
+        given |= {name: column(row, ours) for name, ours in self.columns.items()}
+        return given if takes_any(self.function) else {name: given[name] for name in self.arguments}
+
+    def read(self, result: Any) -> Outcome:
+        if not isinstance(result, Mapping):
+            return read(result)
+        if "score" not in result:
+            raise TypeError(f"compute_score returned a dict without `score`; it has {', '.join(map(str, result))}")
+        return read((result["score"], numbers({key: its for key, its in result.items() if key != "score"})))
+
+
+@dataclass(frozen=True)
+class Trl:
+    """TRL's reward function, sync or async, called once for all samples.
+
+    It is given keyword lists: prompts, completions, completion_ids, and every column of the questions (`columns` names
+    them anew: {solution: answer}); and trainer_state, log_extra, log_metric. Completions are texts, or lists of one
+    message where the question is chat messages (`messages` says which, whatever the rows are).
+    If it raises, it is called once more for each question and expert alone, so that a bad answer costs its group.
+    """
+
+    function: Function
+    columns: Mapping[str, str] = field(default_factory=dict)
+    messages: bool | None = None
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for place, sample in enumerate(samples):
+            groups[sample.rollout.prompt.group_id].append(place)
+        try:
+            return self._batch(samples)
+        except Exception as error:
+            if len(groups) == 1:
+                return [self._failed(error)] * len(samples)
+        outcomes = [Outcome()] * len(samples)
+        for places in groups.values():
+            its = self([samples[place] for place in places])
+            for place, outcome in zip(places, its, strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    def _batch(self, samples: Sequence[Sample]) -> list[Outcome]:
+        metrics: dict[str, list[float]] = defaultdict(list)
+        logged: dict[str, list[Any]] = {}
+        given = {
+            **self._columns(samples),
+            **self._texts(samples),
+            "completion_ids": [list(sample.rollout.ids) for sample in samples],
+            "trainer_state": samples[0].state,
+            "log_extra": lambda name, values: logged.update({str(name): list(values)}),
+            "log_metric": lambda name, value: metrics[str(name)].append(number(str(name), value)),
+        }
+        wanted = [name for name in parameters(self.function) if name not in bound(self.function)]
+        missing = [name for name in wanted if name not in given and required(self.function, name)]
+        if missing:
+            raise LookupError(f"it asks for the column {missing[0]!r}; the questions have {', '.join(given)}")
+        if takes_any(self.function):
+            wanted = [name for name in given if name not in bound(self.function)]
+        result = self.function(**{name: given[name] for name in wanted if name in given})
+        results = list(wait(result) if is_async(self.function) else result)
+        if len(results) != len(samples):
+            raise ValueError(f"it returned {len(results)} rewards for {len(samples)} completions")
+        means = {name: statistics.fmean(values) for name, values in metrics.items()}
+        rows = [{name: its[i] for name, its in logged.items() if len(its) == len(results)} for i in range(len(results))]
+        return [_with(read(one), means | numbers(row)) for one, row in zip(results, rows, strict=True)]
+
+    def _failed(self, error: Exception) -> Outcome:
+        """The outcome of all samples, with a hint where text was read as messages."""
+        outcome = failed(error)
+        if isinstance(error, TypeError) and "string indices" in str(error) and self.messages is None:
+            return replace(outcome, failure=f"{outcome.failure}; if it reads chat messages, say `messages: true`")
+        return outcome
+
+    def _texts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """Prompts and completions, in one form for all samples."""
+        prompts = [messages_of(sample.question) for sample in samples]
+        chat = any(prompts) if self.messages is None else self.messages
+        texts = [sample.question.text for sample in samples]
+        completions = [sample.rollout.text for sample in samples]
+        if not chat:
+            return {"prompts": texts, "completions": completions}
+        as_chat = [its or [{"role": "user", "content": text}] for its, text in zip(prompts, texts, strict=True)]
+        return {"prompts": as_chat, "completions": list(map(answered, completions))}
+
+    def _columns(self, samples: Sequence[Sample]) -> dict[str, list[Any]]:
+        rows = [columns_of(sample) for sample in samples]
+        names = dict.fromkeys(name for row in rows for name in row if name not in ("prompt", "completion"))
+        found = {name: [row.get(name) for row in rows] for name in names}
+        return found | {name: [column(row, ours) for row in rows] for name, ours in self.columns.items()}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A model's scores of a batch of samples, sync or async, within `deadline` seconds.
+
+    What does not come, is late or is no finite number is unanswered: the part does not apply. The share of such
+    samples is logged as `unanswered`. A UserError ends the run: nothing would ever be answered.
+    """
+
+    function: Function
+    arguments: tuple[str, ...]
+    deadline: float | None = None
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
+        try:
+            results = self._results(samples)
+            if len(results) != len(samples):
+                raise ValueError(f"it returned {len(results)} scores for {len(samples)} samples")
+        except UserError:
+            raise
+        except TimeoutError as error:
+            results = [Outcome(unanswered=str(error) or f"no result in {self.deadline} s")] * len(samples)
+        except Exception as error:
+            results = [Outcome(unanswered=f"{type(error).__name__}: {error}")] * len(samples)
+        return [self._outcome(result) for result in results]
+
+    def _results(self, samples: Sequence[Sample]) -> list[Any]:
+        given: dict[str, Any] = {
+            name: [ARGUMENTS[PLURALS[name]](sample) for sample in samples] for name in self.arguments if name in PLURALS
+        }
+        given |= {"samples": list(samples), "extract": samples[0].extract}
+        given = {name: given[name] for name in self.arguments}
+        if is_async(self.function):
+            return list(wait(asyncio.wait_for(self.function(**given), self.deadline)))
+        return list(self.function(**given))
+
+    def _outcome(self, result: Any) -> Outcome:
+        outcome = read(result)
+        why = outcome.failure or outcome.unanswered
+        extras = {**outcome.extras, "unanswered": float(bool(why))}
+        return Outcome(None if why else outcome.value, extras, unanswered=why)
+
+
+def columns_of(sample: Sample) -> dict[str, Any]:
+    """What a row of the questions' file would hold; its own further columns go before ours.
+
+    Without a worked solution, `solution` is the gold answer, as data sets for TRL have it.
+    """
+    question = sample.question
+    ours = {
+        "id": question.id,
+        "question": question.text,
+        "answer": question.answer,
+        "solution": question.solution or question.answer,
+        "expert": sample.rollout.prompt.expert,
+    }
+    return {**ours, **question.extras}
+
+
+def column(row: Mapping[str, Any], name: str) -> Any:
+    """One column of a row. Raises LookupError if there is none."""
+    if name not in row:
+        raise LookupError(f"there is no column {name!r}; the questions have {', '.join(row)}")
+    return row[name]
+
+
+def numbers(values: Mapping[Any, Any]) -> dict[str, float]:
+    """Those of the values that are finite numbers; text that a function returns besides has no place among metrics."""
+    found = {}
+    for key, value in values.items():
+        try:
+            found[str(key)] = number(str(key), value)
+        except (TypeError, ValueError):
+            continue
+    return found
+
+
+def parameters(function: Function) -> list[str]:
+    """The names of a function's arguments, without * and **."""
+    its = inspect.signature(function).parameters.values()
+    return [p.name for p in its if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def required(function: Function, name: str) -> bool:
+    """Whether the argument has no default."""
+    return inspect.signature(function).parameters[name].default is inspect.Parameter.empty
+
+
+def takes_any(function: Function) -> bool:
+    """Whether it has **kwargs."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def bound(function: Function) -> frozenset[str]:
+    """The arguments that a recipe's options have settled."""
+    return frozenset(function.keywords) if isinstance(function, partial) else frozenset()
+
+
+def _with(outcome: Outcome, extras: Mapping[str, float]) -> Outcome:
+    return replace(outcome, extras={**outcome.extras, **extras})
