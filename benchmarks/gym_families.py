@@ -5,7 +5,7 @@
 Every family with its default configuration, ITEMS questions, in two processes whose hashes differ: are the questions the
 same in both; does the family's own scorer give the gold answer exactly 1 as the task reads it (after a marker); does
 anything that is no answer get 1; does an answer break the scorer, run as Python, or keep it busy; does anything reach
-standard output; how long a question takes. The table of src/manyminds/tasks/reasoning_gym.py stands on this.
+standard output; how many seconds of a processor a question takes. The table of src/manyminds/tasks/reasoning_gym.py stands on this.
 Writes benchmarks/results/gym_families.json.
 """
 
@@ -77,7 +77,7 @@ def measured(names: list[str]) -> dict[str, Any]:
 
     rows = {}
     for name in names or sorted(DATASETS):
-        started = time.perf_counter()
+        started = time.process_time()
         signal.signal(signal.SIGALRM, _too_long)
         signal.alarm(LIMIT)
         try:
@@ -86,7 +86,7 @@ def measured(names: list[str]) -> dict[str, Any]:
             rows[name] = {"error": f"{type(error).__name__}: {error}"[:200]}
         finally:
             signal.alarm(0)
-        print(f"{name:32} {time.perf_counter() - started:6.1f} s", file=sys.stderr, flush=True)
+        print(f"{name:32} {time.process_time() - started:6.1f} s", file=sys.stderr, flush=True)
     return rows
 
 
@@ -104,12 +104,12 @@ def family(name: str) -> dict[str, Any]:
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        started = time.perf_counter()
+        started = time.process_time()
         data = create_dataset(name, seed=1000, size=ITEMS)
         entries = [data[0]]
-        count = ITEMS if time.perf_counter() - started < PATIENCE else FEW
+        count = ITEMS if time.process_time() - started < PATIENCE else FEW
         entries += [data[i] for i in range(1, count)]
-        took = (time.perf_counter() - started) / count
+        took = (time.process_time() - started) / count
         row = {
             "seconds_per_question": round(took, 5),
             "answers_are_text": all(isinstance(e["answer"], str) for e in entries),
@@ -129,14 +129,14 @@ def scoring(data: Any, entries: list[dict[str, Any]]) -> dict[str, Any]:
 
     def score(answer: str | None, entry: dict[str, Any]) -> float:
         nonlocal slowest
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             return float(data.score_answer(answer, entry))
         except Exception as error:
             errors[f"{type(error).__name__}: {error}"[:100]] = None
             return -1.0
         finally:
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.process_time() - started)
 
     gold = [score(str(e["answer"]).strip(), e) for e in entries]
     broke, golden = list(errors), slowest
