@@ -2,11 +2,11 @@
 
     python benchmarks/gym_families.py [FAMILY ...]
 
-Every family with its default configuration, ITEMS questions, in two processes whose hashes differ: are the questions the
-same in both; does the family's own scorer give the gold answer exactly 1 as the task reads it (after a marker); does
-anything that is no answer get 1; does an answer break the scorer, run as Python, or keep it busy; does anything reach
-standard output; how many seconds of a processor a question takes. The table of src/manyminds/tasks/reasoning_gym.py stands on this.
-Writes benchmarks/results/gym_families.json.
+Every family with its default configuration, ITEMS questions, in two processes whose hashes differ: are the questions
+the same in both; does the family's own scorer give the gold answer exactly 1 as the task reads it (after a marker);
+does anything that is no answer get 1, or the gold answer of another question; does an answer break the scorer, run as
+Python, or keep it busy; does anything reach standard output; how many seconds of a processor a question takes. The
+tables of src/manyminds/tasks/reasoning_gym.py stand on this. Writes benchmarks/results/gym_families.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,26 @@ LIMIT = 60
 """Seconds for a family; after that it is called unfinished."""
 OUT = Path(__file__).parent / "results" / "gym_families.json"
 NO_ANSWERS = ["", "xyzzy", "qqq zzz", "[]", "?", "\n"]
-ODD = ["0", "-1", "1/0", "nan", "inf", "9" * 60, "1 2 3", "a b c", "()", "{}", "[[1]]", "None", "True", "é中", "a\nb", "#", "1,2", "x+1"]
+ODD = [
+    "0",
+    "-1",
+    "1/0",
+    "nan",
+    "inf",
+    "9" * 60,
+    "1 2 3",
+    "a b c",
+    "()",
+    "{}",
+    "[[1]]",
+    "None",
+    "True",
+    "é中",
+    "a\nb",
+    "#",
+    "1,2",
+    "x+1",
+]
 CODE = "__import__('builtins').__dict__.update(MARK=1)"
 CODES = [CODE, f"[{CODE}]", f"({CODE},)", f"'a' if {CODE} else 'b'"]
 BUSY = ["7**7**8", "[7**7**8]"]
@@ -66,7 +85,9 @@ def main() -> None:
 def child(names: list[str], seed: str) -> dict[str, Any]:
     """The measurements of a process of its own with this hash seed."""
     environment = {**os.environ, "GYM_CHILD": "1", "PYTHONHASHSEED": seed, "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, __file__, *names], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *names], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     families: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return families
 
@@ -118,7 +139,9 @@ def family(name: str) -> dict[str, Any]:
             "characters": [max(len(e["question"]) for e in entries), max(len(str(e["answer"])) for e in entries)],
             **scoring(data, entries),
         }
-    texts = {f"{key}s": [hashlib.sha256(str(e[key]).encode()).hexdigest() for e in entries] for key in ("question", "answer")}
+    texts = {
+        f"{key}s": [hashlib.sha256(str(e[key]).encode()).hexdigest() for e in entries] for key in ("question", "answer")
+    }
     return {**row, "prints": bool(said.getvalue()), **texts}
 
 

@@ -42,7 +42,8 @@ QWEN3 = (
     "{%- if m['role'] == 'assistant' and loop.last -%}{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}"
     "{{- said + '<|im_end|>\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}"
-    "{%- if enable_thinking is defined and enable_thinking is false -%}{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}"
+    "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}"
     "{%- endif -%}"
 )
 SMOLLM3 = (
@@ -51,7 +52,8 @@ SMOLLM3 = (
     "{%- set own = messages[0]['content'] if messages[0]['role'] == 'system' else '' -%}"
     "{%- if '/no_think' in own -%}{%- set mode = '/no_think' -%}{%- endif -%}"
     "{%- set own = own.replace('/no_think', '').replace('/think', '').rstrip() -%}"
-    "{{- '<|im_start|>system\\n## Metadata\\n\\nToday Date: ' + strftime_now('%d %B %Y') + '\\nReasoning Mode: ' + mode -}}"
+    "{{- '<|im_start|>system\\n## Metadata\\n\\nToday Date: ' + strftime_now('%d %B %Y') -}}"
+    "{{- '\\nReasoning Mode: ' + mode -}}"
     "{{- '\\n\\n## Custom Instructions\\n\\n' -}}"
     "{{- own if own else 'You are a helpful AI assistant named SmolLM.' -}}{{- '\\n\\n<|im_end|>\\n' -}}"
     "{%- for m in messages if m['role'] != 'system' -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] -}}"
@@ -102,8 +104,8 @@ MISTRAL = (
 class Family:
     """`config` makes the configuration from a vocabulary size and ids; `special` are the tokens of the family that
     text is never spelled with, `added` those that are text. Answers end at `eos` and, by the model's generation
-    settings, at `ends`; its template `closes` a turn. What users are `told` of its prompts. `begins`: the tokenizer puts `bos` before what it encodes. `spare`: words of the model that
-    its tokenizer has no token for."""
+    settings, at `ends`; its template `closes` a turn. What users are `told` of its prompts. `begins`: the tokenizer
+    puts `bos` before what it encodes. `spare`: words of the model that its tokenizer has no token for."""
 
     config: Callable[..., Any]
     template: str | None
@@ -128,7 +130,9 @@ IM = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 THINK = ("<think>", "</think>")
 LLAMA = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>")
 GEMMA = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
-chatml = partial(Family, eos="<|im_end|>", closes="<|im_end|>", pad="<|endoftext|>", special=IM, ends=("<|im_end|>", "<|endoftext|>"))
+chatml = partial(
+    Family, eos="<|im_end|>", closes="<|im_end|>", pad="<|endoftext|>", special=IM, ends=("<|im_end|>", "<|endoftext|>")
+)
 llama3 = partial(
     Family,
     partial(LlamaConfig, **SMALL, rope_parameters=ROPE3, tie_word_embeddings=True),
@@ -139,7 +143,9 @@ llama3 = partial(
 gemma = partial(Family, eos="<eos>", closes="<end_of_turn>", bos="<bos>", pad="<pad>", special=GEMMA, begins=True)
 
 FAMILIES: dict[str, Family] = {
-    "qwen2.5": chatml(partial(Qwen2Config, **SMALL, tie_word_embeddings=True), QWEN25, told=("writes its own",), spare=40),
+    "qwen2.5": chatml(
+        partial(Qwen2Config, **SMALL, tie_word_embeddings=True), QWEN25, told=("writes its own",), spare=40
+    ),
     "qwen3": chatml(partial(Qwen3Config, **SMALL, head_dim=12, tie_word_embeddings=True), QWEN3, added=THINK, spare=24),
     "llama3": llama3(
         template=LLAMA3,

@@ -1,4 +1,4 @@
-"""Every family of models from a folder to a folder: check, warm-up, training, evaluation, export; and what is refused."""
+"""Every family of models from a folder to a folder: check, warm-up, training, evaluation, export."""
 
 from __future__ import annotations
 

@@ -27,9 +27,10 @@ class Exported:
 def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32") -> Exported:
     """Write the newest checkpoint of the run folder `run` to the folder `out`, which must not exist.
 
-    Adapters are merged. Answers end by themselves where they ended in training. With `expert` the chat template speaks for that expert where a conversation has no system
-    message. What was written is loaded again, by transformers alone, and its logits are compared with the run's; the
-    card, README.md, is made from the run. Raises UserError for a user's mistake; then nothing is written.
+    Adapters are merged. Answers end by themselves where they ended in training. With `expert` the chat template speaks
+    for that expert where a conversation has no system message. What was written is loaded again, by transformers alone,
+    and its logits are compared with the run's; the card, README.md, is made from the run. Raises UserError for a user's
+    mistake; then nothing is written.
     """
     import torch
     from transformers import AutoModelForCausalLM

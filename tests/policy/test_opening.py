@@ -99,7 +99,9 @@ def test_no_weights_at_all(folder: Path) -> None:
 
 def test_weights_that_would_be_random(folder: Path) -> None:
     configured(folder, num_hidden_layers=3, layer_types=["full_attention"] * 3)
-    refused(folder, r"12 of its weights are in none of its files, first model\.layers\.2\..* would be random", weights=True)
+    refused(
+        folder, r"12 of its weights are in none of its files, first model\.layers\.2\..* would be random", weights=True
+    )
 
 
 def test_weights_of_another_shape(folder: Path) -> None:

@@ -104,7 +104,9 @@ def test_the_tables_are_what_was_measured() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(UserError, match=r"task\.family: reasoning-gym has no family 'chain_sums'; did you mean 'chain_sum'"):
+    with pytest.raises(
+        UserError, match=r"task\.family: reasoning-gym has no family 'chain_sums'; did you mean 'chain_sum'"
+    ):
         task("chain_sums")
     with pytest.raises(UserError, match=r"task\.config\.max_term: .*did you mean 'max_terms'"):
         task(config={"max_term": 3})
@@ -127,7 +129,8 @@ def test_without_the_library_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPat
 
 
 def test_another_task_does_not_import_it() -> None:
-    code = "import sys; from manyminds.tasks import load_task; load_task('arithmetic'); print('reasoning_gym' in sys.modules)"
+    code = "import sys; from manyminds.tasks import load_task; load_task('arithmetic'); print('reasoning_gym'"
+    code += " in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
 

@@ -19,7 +19,8 @@ NO_TEMPLATE = (
     "question and a line break."
 )
 DATED = (
-    f"The model's chat template prints today's date; here it is always {HELD:%d %b %Y}, so that prompts stay as they are."
+    f"The model's chat template prints today's date; here it is always {HELD:%d %b %Y}, so that prompts stay as they "
+    "are."
 )
 OWN_SYSTEM = (
     "Without a system message the model's chat template writes its own, {!r}: the plain prompt has it, the experts' "
@@ -116,8 +117,8 @@ class Renderer:
         unknown = max((token for ids in rows for token in ids), default=0)
         if self.words is not None and unknown >= self.words:
             raise UserError(
-                f"model: its tokenizer has the token {self.tokenizer.decode([unknown])!r} ({unknown}), but the model knows "
-                f"only {self.words}; take the tokenizer that belongs to it, or give it the token with "
+                f"model: its tokenizer has the token {self.tokenizer.decode([unknown])!r} ({unknown}), but the model "
+                f"knows only {self.words}; take the tokenizer that belongs to it, or give it the token with "
                 "`resize_token_embeddings` and save it"
             )
 

@@ -34,19 +34,20 @@ def read_config(place: str) -> Any:
 
 def read_model(place: str) -> Any:
     """The model in float32. Raises UserError if weights are missing in the files or have another shape there."""
-    model, told = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
     )
+    model, told = loaded
     if other := sorted(told["mismatched_keys"]):
         name, there, here = other[0]
         raise UserError(
-            f"model: '{place}': the weights {name} are {tuple(there)} in its files and {tuple(here)} by its config.json; "
-            "the two do not belong together"
+            f"model: '{place}': the weights {name} are {tuple(there)} in its files and {tuple(here)} by its "
+            "config.json; the two do not belong together"
         )
     if missing := sorted(told["missing_keys"]):
         raise UserError(
-            f"model: '{place}': {len(missing)} of its weights are in none of its files, first {missing[0]}; they would be "
-            f"random; {AGAIN}, or mend its config.json"
+            f"model: '{place}': {len(missing)} of its weights are in none of its files, first {missing[0]}; they would "
+            f"be random; {AGAIN}, or mend its config.json"
         )
     _forget_unused(model.generation_config)
     return model
@@ -63,13 +64,14 @@ def read_tokenizer(place: str) -> Any:
 
 def _check_kind(place: str, config: Any) -> None:
     named = ", ".join(config.architectures or ()) or config.model_type
-    kinds = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else ()
+    mapping: Any = MODEL_FOR_CAUSAL_LM_MAPPING
+    kinds = mapping.get(type(config), ())
     known = {kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))}
     parts = [part for part in getattr(config, "sub_configs", {}) if part != "text_config"]
     if parts and config.get_text_config() is not config:
         raise UserError(
-            f"model: '{place}' ({named}) has parts besides its language model ({', '.join(sorted(parts))}), which are not "
-            "trained here; give a text-only model of the family"
+            f"model: '{place}' ({named}) has parts besides its language model ({', '.join(sorted(parts))}), which are "
+            "not trained here; give a text-only model of the family"
         )
     decodes = getattr(config, "is_decoder", True) and not getattr(config, "is_encoder_decoder", False)
     if not known or not decodes or (config.architectures and not known & set(config.architectures)):
@@ -103,7 +105,9 @@ def _check_files(folder: Path) -> None:
             raise UserError(f"model: {file} is not there, though {INDEX} names it; {AGAIN}")
         with file.open("rb") as opened:
             if opened.read(len(POINTER)) == POINTER:
-                raise UserError(f"model: {file} is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`")
+                raise UserError(
+                    f"model: {file} is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`"
+                )
         try:
             with safe_open(str(file), framework="pt"):
                 pass

@@ -2,8 +2,8 @@
 
     task: {name: reasoning_gym, family: chain_sum, config: {max_terms: 3}, train: 1000}
 
-A scorer sees what stands after the answer marker, never a whole response, and only an exact 1.0 counts: many give part of
-the credit to text that merely holds the answer. Which families are refused, and why, was measured: see
+A scorer sees what stands after the answer marker, never a whole response, and only an exact 1.0 counts: many give part
+of the credit to text that merely holds the answer. Which families are refused, and why, was measured: see
 benchmarks/gym_families.py.
 """
 
@@ -50,8 +50,8 @@ FORMS: Mapping[str, str] = {
     "spiral_matrix": r"[-0-9 ]+",
     "string_insertion": r"[A-Z]+",
 }
-"""What an answer to these families looks like; what looks otherwise is wrong and is kept from their scorers, which would
-run it as Python or break on it."""
+"""What an answer to these families looks like; what looks otherwise is wrong and is kept from their scorers, which
+would run it as Python or break on it."""
 LONGEST = 4000
 """Characters of an answer that a scorer is given."""
 DRAWS = 20
@@ -72,9 +72,9 @@ def reasoning_gym(
     """Four disjoint sets of questions of one family; the same arguments give the same questions.
 
     `config` are the family's own settings. Every set has seeds of its own, so that none depends on the size of another
-    but for questions drawn twice, which stay in the set that comes last of warm-up, training, validation and test. There
-    are no worked answers: a warm-up or a method that needs some cannot run. UserError for a family that is not there, or
-    is refused; for settings that it does not take; and if it has too few different questions.
+    but for questions drawn twice, which stay in the set that comes last of warm-up, training, validation and test.
+    There are no worked answers: a warm-up or a method that needs some cannot run. UserError for a family that is not
+    there, or is refused; for settings that it does not take; and if it has too few different questions.
     """
     _needs_library()
     if not answer_marker.strip():
@@ -82,9 +82,7 @@ def reasoning_gym(
     _check_family(family)
     settings = json.dumps(_checked(family, config or {}), sort_keys=True)
     sizes, seen = {"warmup": warmup, "train": train, "validation": validation, "test": test}, set[str]()
-    splits = {
-        split: tuple(_questions(family, settings, split, seed, sizes[split], seen)) for split in reversed(SPLITS)
-    }
+    splits = {split: tuple(_questions(family, settings, split, seed, sizes[split], seen)) for split in reversed(SPLITS)}
     every = [question for questions in splits.values() for question in questions]
     long = any("\n" in question.answer for question in every)
     extract = all_after(answer_marker) if long else after_marker(answer_marker)
@@ -155,7 +153,9 @@ def _checked(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
     known = [field.name for field in fields(DATASETS[family][1]) if field.name not in ("seed", "size")]
     for key in config:
         if key in ("seed", "size"):
-            raise UserError(f"task.config.{key}: give it as task.{'seed' if key == 'seed' else 'train'}, not in `config`")
+            raise UserError(
+                f"task.config.{key}: give it as task.{'seed' if key == 'seed' else 'train'}, not in `config`"
+            )
         if key not in known:
             raise UserError(f"task.config.{key}: the family {family} has no such setting; {did_you_mean(key, known)}")
     settings = dict(config)
@@ -175,9 +175,7 @@ def _dataset(family: str, settings: str, seed: int, size: int) -> Any:
         return create_dataset(family, seed=seed, size=size, **json.loads(settings))
 
 
-def _questions(
-    family: str, settings: str, split: str, seed: int, size: int, seen: set[str]
-) -> Iterator[Question]:
+def _questions(family: str, settings: str, split: str, seed: int, size: int, seen: set[str]) -> Iterator[Question]:
     """`size` questions whose texts are not in `seen`, which they enter."""
     if size < 0:
         raise UserError(f"task.{split} is {size}; it must be 0 or more.")
@@ -199,6 +197,6 @@ def _questions(
         yield Question(id=name, text=text, answer=answer, source=f"reasoning_gym {name}", extras=extras)
     if made < size:
         raise UserError(
-            f"task.{split} wants {size} questions of {family}, but {draws} draws gave only {made} that are not in another "
-            "set; lower the sizes, or widen `config`"
+            f"task.{split} wants {size} questions of {family}, but {draws} draws gave only {made} that are not in "
+            "another set; lower the sizes, or widen `config`"
         )
