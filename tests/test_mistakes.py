@@ -91,4 +91,4 @@ def test_the_vote_counts_what_was_judged_right_however_the_gold_answer_is_writte
 @pytest.mark.parametrize(("named", "all_of_them"), [(None, (2,)), (2, (2,)), ([7, 2, 9], (2, 7, 9))])
 def test_answers_end_where_the_models_own_settings_say_too(named: Any, all_of_them: tuple[int, ...]) -> None:
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=named))
-    assert stop_ids(model, SimpleNamespace(eos_token_id=2)) == all_of_them
+    assert stop_ids(model, SimpleNamespace(eos_token_id=2, chat_template=None)) == all_of_them

@@ -27,16 +27,17 @@ class Exported:
 def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32") -> Exported:
     """Write the newest checkpoint of the run folder `run` to the folder `out`, which must not exist.
 
-    Adapters are merged. With `expert` the chat template speaks for that expert where a conversation has no system
-    message. What was written is loaded again, by transformers alone, and its logits are compared with the run's; the
-    card, README.md, is made from the run. Raises UserError for a user's mistake; then nothing is written.
+    Adapters are merged. Answers end by themselves where they ended in training. With `expert` the chat template speaks
+    for that expert where a conversation has no system message. What was written is loaded again, by transformers alone,
+    and its logits are compared with the run's; the card, README.md, is made from the run. Raises UserError for a user's
+    mistake; then nothing is written.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     from manyminds.card import card
     from manyminds.durable import explaining
-    from manyminds.loading import context_of, load_model, load_questions
+    from manyminds.loading import context_of, load_model, load_questions, stop_ids
     from manyminds.policy import adapters
 
     run, out = Path(run), Path(out)
@@ -44,10 +45,11 @@ def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype
         raise UserError(f"{out}: is there already; name a folder that is not, or delete it")
     source, recipe = checkpoint_of(run)
     model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora)
-    before = _said(model)
+    before, ends = _said(model), list(stop_ids(model, tokenizer, recipe.chat_template_kwargs))
     tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
     plain = adapters.merge(model) if recipe.lora else model
     plain = plain.to(getattr(torch, dtype))
+    plain.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
     with explaining(f"{out}: the export cannot be written"):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
-from manyminds.experts.rendering import Renderer
+from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
@@ -69,25 +69,26 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     """
     task, experts, recipe = load_questions(recipe)
     causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora)
-    questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer))
+    words = causal.get_input_embeddings().num_embeddings
+    questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer), words)
     decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens, stop=recipe.sampling.stop)
     engine = fitted(recipe.engine, causal, recipe.sampling.max_tokens)
     recipe = recipe.model_copy(update={"engine": engine})
-    ends = stop_ids(causal, tokenizer)
+    ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
     judge = Judge(task.rewards, task.extract, folder=folder)
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
 
 
 def render(
-    recipe: Recipe, task: Task, experts: Sequence[Expert], tokenizer: Any, context: int
+    recipe: Recipe, task: Task, experts: Sequence[Expert], tokenizer: Any, context: int, words: int
 ) -> tuple[dict[str, tuple[Question, ...]], tuple[str, ...]]:
     """The task's questions by split, as token ids for every expert; and what the user should know about the prompts.
 
-    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, or a
-    question without what the method needs.
+    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, a
+    token that a model of `words` words does not know, or a question without what the method needs.
     """
-    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs)
+    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs, words)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     rendered = {
@@ -98,14 +99,16 @@ def render(
     return questions, (*task.notes, *renderer.notes, *left_out)
 
 
-def stop_ids(model: Any, tokenizer: Any) -> Ids:
-    """Where answers end: the tokenizer's end of sequence, and what the model's own generation settings name besides.
+def stop_ids(model: Any, tokenizer: Any, options: Mapping[str, Any] | None = None) -> Ids:
+    """Where answers end: the tokenizer's end of sequence, what the model's own generation settings name besides, and
+    what the chat template (with these options) closes an answer with.
 
     A base model with a chat template closes its turn with another token than the end of a document.
     """
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     more = [named] if isinstance(named, int) else named or []
-    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, more)]))
+    ends = [tokenizer.eos_token_id, *more, end_of_answer(tokenizer, options)]
+    return tuple(dict.fromkeys(map(int, ends)))
 
 
 def context_of(config: Any, tokenizer: Any) -> int:
@@ -134,10 +137,9 @@ def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: L
     Raises UserError if a folder is not there or is not a Hugging Face model, or holds adapters that nobody asked for.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    from manyminds.policy import adapters
+    from manyminds.policy import adapters, opening
 
     logging.disable_progress_bar()  # the run has its own; this one would break into it at every save
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -148,8 +150,8 @@ def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: L
             "with and the `model` that they stand on, or merge them with `manyminds export`"
         )
     with _place(base if adapted and base else model, seed) as place:
-        causal: Any = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        opening.read_config(place)
+        tokenizer, causal = opening.read_tokenizer(place), opening.read_model(place)
         causal.to(device).eval()
         if adapted:
             adapters.read(causal, Path(model))
@@ -160,11 +162,12 @@ def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: L
 
 @dataclass(frozen=True)
 class Outline:
-    """A model without its weights: its tokenizer, its longest sequence in tokens, how many parameters it has, how many
-    of them are trained, and the bytes that one number takes where it would run."""
+    """A model without its weights: its tokenizer, its longest sequence in tokens, how many words it knows, how many
+    parameters it has, how many of them are trained, and the bytes that one number takes where it would run."""
 
     tokenizer: Any
     context: int
+    words: int
     parameters: int
     trained: int
     width: int
@@ -173,12 +176,12 @@ class Outline:
 def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
     """What is known of a model before its weights are read. Raises UserError as `load_model`."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    from manyminds.policy import adapters
+    from manyminds.policy import adapters, opening
 
     with _place(model, seed) as place:
-        config, tokenizer = AutoConfig.from_pretrained(place), AutoTokenizer.from_pretrained(place)
+        config, tokenizer = opening.read_config(place), opening.read_tokenizer(place)
         with torch.device("meta"):
             empty: Any = AutoModelForCausalLM.from_config(config)
             if lora is not None:
@@ -186,7 +189,8 @@ def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
     parameters = list(empty.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     width = 2 if torch.cuda.is_available() else 4
-    return Outline(tokenizer, context_of(config, tokenizer), sum(p.numel() for p in parameters), trained, width)
+    words, count = empty.get_input_embeddings().num_embeddings, sum(p.numel() for p in parameters)
+    return Outline(tokenizer, context_of(config, tokenizer), words, count, trained, width)
 
 
 @contextmanager
@@ -206,7 +210,7 @@ def _place(model: str | Path, seed: int) -> Iterator[str]:
                 yield str(create(Path(folder), seed))
         else:
             yield str(model)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         first = " ".join(str(error).strip().split("\n")[:1])
         raise UserError(f"model: '{model}' cannot be loaded as a causal language model: {first}") from error
 

@@ -42,7 +42,7 @@ def preview(recipe: Recipe) -> Preview:
     """Everything but the weights. Raises UserError for whatever would stop the run before its first step."""
     task, experts, recipe = load_questions(recipe)
     model = outline(recipe.model, recipe.seed, recipe.lora)
-    questions, notes = render(recipe, task, experts, model.tokenizer, model.context)
+    questions, notes = render(recipe, task, experts, model.tokenizer, model.context, model.words)
     if not questions["train"]:
         raise UserError("task: there is no question to train on")
     question = questions["train"][0]

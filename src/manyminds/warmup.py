@@ -46,7 +46,10 @@ class Traces:
         ]
         missing = [name for name in experts if not any(row[2] == name for row in self.rows)]
         if missing:
-            raise UserError(f"task: expert '{missing[0]}' has no trace to learn from in the warm-up questions")
+            raise UserError(
+                f"task: expert '{missing[0]}' has no trace to learn from in the warm-up questions; give the task "
+                "worked answers of this expert, or leave the `warmup` section out"
+            )
         self._epoch, self._order = -1, list(range(len(self.rows)))
 
     def batch(self, step: int) -> tuple[Example, ...]:

@@ -19,6 +19,7 @@ from manyminds.records import Ask, Decoding, Example, Mixture, Rollout, Span
 from manyminds.sampling.draws import choose, uniforms
 from manyminds.sampling.plain_cache import left_padded
 from manyminds.sampling.sampler import Sampler
+from manyminds.sampling.transformers_sampler import TransformersSampler
 from manyminds.sections import OptimizerConfig
 
 EOS = tiny.tokenizer().eos_token_id
@@ -125,6 +126,18 @@ def test_answers_end_at_the_end_token_or_at_the_limit(model: Any) -> None:
         assert r.text == tiny.tokenizer().decode(list(r.ids), skip_special_tokens=True)
     assert {r.finish for r in rollouts} == {"stop", "length"}
     assert any(len(r.ids) == 8 and r.finish == "stop" for r in rollouts)
+
+
+def test_what_ends_an_answer_is_no_part_of_its_text(model: Any) -> None:
+    """Also a token that the tokenizer does not call special, as some models' ends of turns."""
+    words = tiny.tokenizer()
+    end = words.convert_tokens_to_ids("#")
+    sampler = TransformersSampler(model, words, Decoding(max_tokens=8), stop_ids=(EOS, end))
+    ended = [r for r in sampler.sample(tiny.asks(60), "0/1") if r.ids[-1] == end]
+    assert ended
+    for r in ended:
+        assert r.finish == "stop"
+        assert r.text == words.decode(list(r.ids[:-1]))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

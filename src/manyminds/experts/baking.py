@@ -26,16 +26,16 @@ BARE = "BEGIN{{ SYSTEM + '\\n\\n' }}{%- for message in messages -%}{{ message['c
 
 def baked(tokenizer: Any, expert: Expert, context: int, options: Mapping[str, Any] | None = None) -> Any:
     """A copy of the tokenizer whose chat template speaks for `expert` where a conversation has no system message, and
-    has these options where the caller does not say otherwise.
+    has these options where the caller does not say otherwise. A date in it is the one that training saw.
 
     Raises UserError if its prompts are not, token by token, those that the expert was trained under.
     """
     made = copy.deepcopy(tokenizer)
-    before, after = Renderer(tokenizer, context, options=options), Renderer(made, context)
-    if expert.system:
-        made.chat_template = _template(tokenizer, expert.system, before)
+    before = Renderer(tokenizer, context, options=options)
+    made.chat_template = _template(tokenizer, expert.system, before) if expert.system else before.template
     if made.chat_template:
         made.chat_template = "".join(map(_option, before.options.items())) + made.chat_template
+    after = Renderer(made, context)
     for text in PROBES:
         question = Question("probe", text, "")
         if after.prompt_ids(question, Expert(PLAIN)) != before.prompt_ids(question, expert):
@@ -58,8 +58,8 @@ def _literal(text: str) -> str:
 
 def _template(tokenizer: Any, system: str, renderer: Renderer) -> str:
     literal = _literal(system)
-    if not tokenizer.chat_template:
+    if not renderer.template:
         begins = tokenizer.encode("a", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
         return BARE.replace("BEGIN", "{{ bos_token }}" if begins else "").replace("SYSTEM", literal)
     head = WITH_ROLE if renderer.has_system_role(system) else IN_USERS_TURN
-    return head.replace("SYSTEM", literal) + str(tokenizer.chat_template)
+    return head.replace("SYSTEM", literal) + renderer.template

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from manyminds.errors import UserError
+from manyminds.experts.templates import HELD, closing_ids, own_system, prints_date, template_errors, template_of
 from manyminds.records import PLAIN, Expert, Ids, Question
 
 NO_SYSTEM_ROLE = (
@@ -16,6 +17,14 @@ NO_SYSTEM_ROLE = (
 NO_TEMPLATE = (
     "The model's tokenizer has no chat template: a prompt is the expert's system message, an empty line, the "
     "question and a line break."
+)
+DATED = (
+    f"The model's chat template prints today's date; here it is always {HELD:%d %b %Y}, so that prompts stay as they "
+    "are."
+)
+OWN_SYSTEM = (
+    "Without a system message the model's chat template writes its own, {!r}: the plain prompt has it, the experts' "
+    "messages stand in its place."
 )
 
 NO_TEMPLATE_TURNS = (
@@ -38,36 +47,49 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
 
-    def apply_chat_template(
-        self, conversation: Any, *, add_generation_prompt: bool, tokenize: bool, return_dict: bool, **options: Any
-    ) -> Any: ...
+    def decode(self, token_ids: Any) -> Any: ...
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
 
 
 class Renderer:
     """Renders for one tokenizer; `notes` holds, once each, what the user should know about the prompts.
 
     `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens; `options`
-    are handed to the chat template. Where a conversation has a system message of its own, the expert's stands before
-    it, an empty line between.
+    are handed to the chat template; `words`, if given, is how many tokens the model knows. Where a conversation has a
+    system message of its own, the expert's stands before it, an empty line between.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, context: int, max_tokens: int = 1, options: Mapping[str, Any] | None = None
+        self,
+        tokenizer: Tokenizer,
+        context: int,
+        max_tokens: int = 1,
+        options: Mapping[str, Any] | None = None,
+        words: int | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
-            raise UserError("model: its tokenizer has no end-of-sequence token (`eos_token`), so answers cannot end.")
+            raise UserError(
+                "model: its tokenizer has no end-of-sequence token, so answers cannot end; name one as `eos_token` in "
+                "its tokenizer_config.json"
+            )
         self.tokenizer = tokenizer
+        self.template = template_of(tokenizer)
         self.context = context
         self.max_tokens = max_tokens
+        self.words = words
         self.options = dict(options or {})
         self.notes: list[str] = []
         self._keeps_system: dict[str, bool] = {}
+        self.closing = end_of_answer(tokenizer, self.options)
+        if self.template:
+            self._tell_of(self.template)
 
     def prompt_ids(self, question: Question, expert: Expert) -> Ids:
         """The ids after which the expert's answer begins."""
         if expert.system and any(role == "system" for role, _ in question.messages):
             self._note(TWO_SYSTEM_MESSAGES)
-        if not self.tokenizer.chat_template:
+        if not self.template:
             system, turns = _parts(question, expert)
             self._note(NO_TEMPLATE if len(turns) == 1 else NO_TEMPLATE_TURNS)
             parts = [*([system] if system else []), *(content for _, content in turns)]
@@ -77,12 +99,13 @@ class Renderer:
         try:
             rendered = self.tokenizer.apply_chat_template(
                 self._messages(question, expert),
+                chat_template=self.template,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=False,
                 **self.options,
             )
-        except _template_errors() as error:
+        except template_errors() as error:
             place = f" ({question.source})" if question.source else ""
             raise UserError(
                 f"model: its chat template cannot render question {question.id!r}{place}: {error}"
@@ -90,14 +113,18 @@ class Renderer:
         return _ids(rendered)
 
     def solution_ids(self, text: str) -> Ids:
-        """A worked answer as the policy would have to write it: its ids and the end of sequence."""
-        return (*_ids(self.tokenizer.encode(text, add_special_tokens=False)), int(self.tokenizer.eos_token_id))
+        """A worked answer as the policy would have to write it: its ids and the token that ends an answer."""
+        return (*_ids(self.tokenizer.encode(text, add_special_tokens=False)), self.closing)
 
     def render(self, question: Question, experts: Iterable[Expert]) -> Question:
-        """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers."""
+        """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers.
+
+        UserError if one of them has a token that the model does not know.
+        """
         prompts = {e.name: self.prompt_ids(question, e) for e in (*experts, Expert(PLAIN))}
         solution_ids = self.solution_ids(question.solution) if question.solution else ()
         traces = {name: replace(t, ids=self.solution_ids(t.text)) for name, t in question.traces.items()}
+        self._check_words([*prompts.values(), solution_ids, *(trace.ids for trace in traces.values())])
         return replace(question, prompt_ids=prompts, solution_ids=solution_ids, traces=traces)
 
     def encode(self, question: Question, experts: Iterable[Expert]) -> Question:
@@ -106,6 +133,15 @@ class Renderer:
         traces = {f"trace of {name!r}": trace.ids for name, trace in rendered.traces.items()}
         self._check_room(rendered, rendered.prompt_ids, {"solution": rendered.solution_ids, **traces})
         return rendered
+
+    def _check_words(self, rows: Iterable[Ids]) -> None:
+        unknown = max((token for ids in rows for token in ids), default=0)
+        if self.words is not None and unknown >= self.words:
+            raise UserError(
+                f"model: its tokenizer has the token {self.tokenizer.decode([unknown])!r} ({unknown}), but the model "
+                f"knows only {self.words}; take the tokenizer that belongs to it, or give it the token with "
+                "`resize_token_embeddings` and save it"
+            )
 
     def _check_room(self, question: Question, prompts: Mapping[str, Ids], worked: Mapping[str, Ids]) -> None:
         name, longest = max(prompts.items(), key=lambda item: len(item[1]))
@@ -143,12 +179,19 @@ class Renderer:
             probe = [{"role": "system", "content": system}, {"role": "user", "content": "question"}]
             try:
                 text = self.tokenizer.apply_chat_template(
-                    probe, add_generation_prompt=True, tokenize=False, return_dict=False, **self.options
+                    probe, chat_template=self.template, add_generation_prompt=True, tokenize=False, **self.options
                 )
                 self._keeps_system[system] = system.strip() in text
-            except _template_errors():
+            except template_errors():
                 self._keeps_system[system] = False
         return self._keeps_system[system]
+
+    def _tell_of(self, template: str) -> None:
+        """Notes what the template does of its own accord."""
+        if prints_date(self.tokenizer, template, self.options):
+            self._note(DATED)
+        if own := own_system(self.tokenizer, template, self.options):
+            self._note(OWN_SYSTEM.format(own if len(own) <= 80 else f"{own[:79]}…"))
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
@@ -162,11 +205,9 @@ def _parts(question: Question, expert: Expert) -> tuple[str, tuple[tuple[str, st
     return "\n\n".join(filter(None, systems)), tuple(turn for turn in turns if turn[0] != "system")
 
 
-def _template_errors() -> tuple[type[Exception], ...]:
-    """What a chat template raises: its own refusals, and the errors of templates that assume the role is absent."""
-    from jinja2 import TemplateError
-
-    return (TemplateError, TypeError, ValueError, KeyError)
+def end_of_answer(tokenizer: Any, options: Mapping[str, Any] | None = None) -> int:
+    """The token that ends an answer: the one with which the chat template closes it, else the end of sequence."""
+    return (*closing_ids(tokenizer, template_of(tokenizer), options or {}), int(tokenizer.eos_token_id))[0]
 
 
 def _ids(ids: Iterable[int]) -> Ids:

@@ -81,6 +81,7 @@ class TransformersSampler:
         engine: Engine | None = None,
     ) -> None:
         self.model, self.tokenizer, self.decoding = model, tokenizer, decoding
+        self.ends = frozenset(stop_ids)
         self.stopping = partial(Stopping, stop_ids, tokenizer=tokenizer, device=model.device)
         self.engine = fitted(engine or Engine(), model, decoding.max_tokens)
         self.line_model = LineModel(model, self.engine.precision)
@@ -166,7 +167,9 @@ class TransformersSampler:
         lengths, stopped = drawn.lengths.tolist(), drawn.stopped.tolist()
         tokens, logprobs, entropies = drawn.tokens.tolist(), drawn.logprobs.tolist(), drawn.entropies.tolist()
         ids = [tuple(line[:n]) for line, n in zip(tokens, lengths, strict=True)]
-        texts = self.tokenizer.batch_decode([list(i) for i in ids], skip_special_tokens=True)
+        # What ends an answer is no part of its text, also where the tokenizer does not call it special.
+        said = [list(i[:-1] if i and i[-1] in self.ends else i) for i in ids]
+        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
         return [
             Rollout(
                 prompt=place.prompt,

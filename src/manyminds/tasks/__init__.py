@@ -30,6 +30,7 @@ def _at(module: str, function: str) -> Callable[..., Task]:
 TASKS: dict[str, Callable[..., Task]] = {
     "arithmetic": _at("arithmetic", "arithmetic"),
     "jsonl": _at("jsonl", "jsonl"),
+    "reasoning_gym": _at("reasoning_gym", "reasoning_gym"),
 }
 
 

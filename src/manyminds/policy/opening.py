@@ -1,0 +1,121 @@
+"""Opens a user's model. Whatever would fail in the middle of a run, or go on with random weights, is said at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from manyminds.errors import UserError
+
+INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+OTHERS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+POINTER = b"version https://git-lfs"
+AGAIN = "download or copy the folder again"
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+
+def read_config(place: str) -> Any:
+    """The configuration of a decoder-only language model; of a folder, its files of weights are looked over too.
+
+    Raises UserError for any other kind of model, for quantised weights, and for files that are missing or cut off; and
+    what transformers raises for a configuration that it does not know.
+    """
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    _check_kind(place, config)
+    if Path(place).is_dir():
+        _check_files(Path(place))
+    return config
+
+
+def read_model(place: str) -> Any:
+    """The model in float32. Raises UserError if weights are missing in the files or have another shape there."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
+    )
+    model, told = loaded
+    if other := sorted(told["mismatched_keys"]):
+        name, there, here = other[0]
+        raise UserError(
+            f"model: '{place}': the weights {name} are {tuple(there)} in its files and {tuple(here)} by its "
+            "config.json; the two do not belong together"
+        )
+    if missing := sorted(told["missing_keys"]):
+        raise UserError(
+            f"model: '{place}': {len(missing)} of its weights are in none of its files, first {missing[0]}; they would "
+            f"be random; {AGAIN}, or mend its config.json"
+        )
+    _forget_unused(model.generation_config)
+    return model
+
+
+def read_tokenizer(place: str) -> Any:
+    """The tokenizer. Raises UserError for a folder without one, for which transformers makes one without words."""
+    made = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    files = sorted({"tokenizer.json", *getattr(made, "vocab_files_names", {}).values()})
+    if Path(place).is_dir() and not any((Path(place) / file).is_file() for file in files):
+        raise UserError(f"model: '{place}' has no tokenizer (none of {', '.join(files)}); copy that of its model to it")
+    return made
+
+
+def _check_kind(place: str, config: Any) -> None:
+    named = ", ".join(config.architectures or ()) or config.model_type
+    mapping: Any = MODEL_FOR_CAUSAL_LM_MAPPING
+    kinds = mapping.get(type(config), ())
+    known = {kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))}
+    parts = [part for part in getattr(config, "sub_configs", {}) if part != "text_config"]
+    if parts and config.get_text_config() is not config:
+        raise UserError(
+            f"model: '{place}' ({named}) has parts besides its language model ({', '.join(sorted(parts))}), which are "
+            "not trained here; give a text-only model of the family"
+        )
+    decodes = getattr(config, "is_decoder", True) and not getattr(config, "is_encoder_decoder", False)
+    if not known or not decodes or (config.architectures and not known & set(config.architectures)):
+        wanted = " or ".join(sorted(known) if known and decodes else ["Qwen2ForCausalLM", "LlamaForCausalLM"])
+        raise UserError(
+            f"model: '{place}' is a {named} by its config.json, not a decoder-only language model; give one, such as a "
+            f"{wanted}"
+        )
+    if quantised := getattr(config, "quantization_config", None):
+        how = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        raise UserError(
+            f"model: '{place}' has quantised weights ({getattr(how, 'value', how)}), which cannot be trained; give the "
+            "model that it was made from"
+        )
+
+
+def _check_files(folder: Path) -> None:
+    """That the files of weights are there and whole; their headers are read, no weights."""
+    index = folder / INDEX
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    elif (folder / WHOLE).is_file():
+        names = [WHOLE]
+    elif any((folder / name).is_file() for name in OTHERS):
+        return
+    else:
+        raise UserError(f"model: '{folder}' holds no weights (no {WHOLE}, and no {INDEX}); {AGAIN}")
+    for name in names:
+        file = folder / name
+        if not file.is_file():
+            raise UserError(f"model: {file} is not there, though {INDEX} names it; {AGAIN}")
+        with file.open("rb") as opened:
+            if opened.read(len(POINTER)) == POINTER:
+                raise UserError(
+                    f"model: {file} is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`"
+                )
+        try:
+            with safe_open(str(file), framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"model: {file} is not a whole file of weights ({error}); {AGAIN}") from error
+
+
+def _forget_unused(settings: Any) -> None:
+    """Settings of sampling that a greedy model does not use: transformers reads them, but refuses to save them."""
+    for name in () if settings is None or settings.do_sample else SAMPLING:
+        setattr(settings, name, None)
