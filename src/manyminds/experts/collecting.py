@@ -168,7 +168,7 @@ def judge(its: Plan, came: Sequence[tuple[Want, Answer]]) -> tuple[list[Judged],
         Rollout(Prompt(want.question, want.writer.expert), (), (), answer.text, answer.finish) for want, answer in came
     ]
     judged, rows = [], []
-    for (_, answer), scored in zip(came, Judge(its.task.rewards, its.task.extract)(rollouts), strict=True):
+    for (_, answer), scored in zip(came, Judge(its.task.rewards, its.task.extract).verify(rollouts), strict=True):
         whole = bool(answer.text.strip()) and answer.finish != "length"
         right = whole and scored.right
         counts = (answer.prompt_tokens, answer.completion_tokens)
