@@ -31,7 +31,7 @@ def jsonl(
     test: str | Path | None = None,
     experts_file: str | Path | None = None,
     experts: Sequence[Expert] = (),
-    shares: Mapping[str, float] = SHARES,
+    shares: Mapping[str, float] | None = None,
     answer_marker: str = "####",
     rewards: Sequence[str] = ("exact_answer",),
     licence: str = "not stated",
@@ -39,6 +39,8 @@ def jsonl(
 ) -> Task:
     """The four sets from one file (`questions`, divided by `shares` and `seed`), from a file each, or from both.
 
+    Without `shares`: 0.4 warmup, 0.4 train, 0.1 validation, 0.1 test; without an `experts_file` there is nothing to warm
+    up on, and train has 0.8. Validation and test hold the same questions either way.
     Where both are given, `questions` is divided among the sets without a file. Equal question texts stay in one
     set. The final answer stands after the last `answer_marker` of a response, and is added to worked answers that
     lack it. Without `experts`, every expert of `experts_file` is one, with the message "You are the … expert."
@@ -50,7 +52,9 @@ def jsonl(
     splits = {name: read_questions(path, name) if path is not None else () for name, path in files.items()}
     rest = [name for name, path in files.items() if path is None]
     if questions is not None:
-        splits |= _divided(read_questions(questions, "questions"), rest, shares, seed)
+        splits |= _divided(read_questions(questions, "questions"), rest, SHARES if shares is None else shares, seed)
+        if shares is None and experts_file is None and {"warmup", "train"} <= {*rest}:
+            splits |= {"warmup": (), "train": (*splits["warmup"], *splits["train"])}
     for name in ("train", "validation", "test"):
         if not splits[name]:
             raise UserError(
