@@ -71,7 +71,7 @@ def first() -> dict[str, str]:
 
 
 def absent(shown: str, said: str) -> list[str]:
-    """The pieces of an output, shortened with line breaks and "…", that do not stand in the whole one, in this order."""
+    """The pieces, between "…" and line breaks, of a shortened output that the whole one does not have in this order."""
     place, missing = 0, []
     for piece in filter(None, re.split(r"…|\n", shown)):
         found = said.find(piece, place)

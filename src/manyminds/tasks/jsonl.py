@@ -39,8 +39,8 @@ def jsonl(
 ) -> Task:
     """The four sets from one file (`questions`, divided by `shares` and `seed`), from a file each, or from both.
 
-    Without `shares`: 0.4 warmup, 0.4 train, 0.1 validation, 0.1 test; without an `experts_file` there is nothing to warm
-    up on, and train has 0.8. Validation and test hold the same questions either way.
+    Without `shares`: 0.4 warmup, 0.4 train, 0.1 validation, 0.1 test; without an `experts_file` there is nothing to
+    warm up on, and train has 0.8. Validation and test hold the same questions either way.
     Where both are given, `questions` is divided among the sets without a file. Equal question texts stay in one
     set. The final answer stands after the last `answer_marker` of a response, and is added to worked answers that
     lack it. Without `experts`, every expert of `experts_file` is one, with the message "You are the … expert."
