@@ -5,7 +5,8 @@
 Builds the wheel, installs it with `constraints.txt` into a fresh environment, adds one extra after the other (in the
 order of pyproject.toml, unless named) and last runs `manyminds demo --quick` there, outside the repository. A step's
 size is what the environment grew by: of two extras that share a package, the first one has it. Seconds hold what pip
-downloads, if its cache does not have it. Takes some minutes and 2 GB of disk.
+downloads, if its cache does not have it, and the wait where other work is going on (see "load"). Takes some minutes and
+2 GB of disk.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def measured(names: Sequence[str]) -> dict[str, Any]:
             demo = {"seconds": seconds, "mean": means}
         wheel_mb = wheel.stat().st_size / MB
         versions = {"python": sys.version.split()[0], **packages(python, folder)}
-    return {"machine": machine(), "wheel_mb": wheel_mb, "steps": steps, "demo": demo, "versions": versions}
+    head = {"machine": machine(), "load": os.getloadavg()[0], "wheel_mb": wheel_mb}
+    return {**head, "steps": steps, "demo": demo, "versions": versions}
 
 
 def show(found: dict[str, Any], text: Console) -> None:
