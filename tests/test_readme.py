@@ -1,15 +1,25 @@
-"""README shows what the committed results say: its tables are those that benchmarks/tables.py prints."""
+"""README says what is so: its tables are those of the committed results, its first recipe runs as it is printed."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
+from transformers import AutoTokenizer
+from typer.testing import CliRunner
+
+import guesser
+from manyminds.cli import app
+from pages import FENCE
 
 ROOT = Path(__file__).parents[1]
+FIRST = "## Your model, your questions, your prompts"
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +60,60 @@ def test_a_difference_by_hand(tables: ModuleType) -> None:
 
 def test_a_probability_by_hand(tables: ModuleType) -> None:
     assert [tables.probability(p) for p in (None, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]
+
+
+@pytest.fixture(scope="module")
+def first() -> dict[str, str]:
+    """The fenced blocks of the section about the reader's own model, by language."""
+    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"\n{FIRST}\n")
+    assert rest, f"README has no section {FIRST}"
+    return dict(FENCE.findall(rest.partition("\n## ")[0]))
+
+
+def absent(shown: str, said: str) -> list[str]:
+    """The pieces, between "…" and line breaks, of a shortened output that the whole one does not have in this order."""
+    place, missing = 0, []
+    for piece in filter(None, re.split(r"…|\n", shown)):
+        found = said.find(piece, place)
+        missing += [piece] if found < 0 else []
+        place = max(place, found + len(piece))
+    return missing
+
+
+def test_the_first_recipe_runs_as_printed(
+    first: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe, row = first["yaml"], json.loads(first["json"])
+    assert len(recipe.splitlines()) <= 10
+    sums = [(a, b) for a in range(10) for b in range(10) if a + b < 10]
+    rows = [json.dumps({"question": f"What is {a} plus {b}?", "answer": str(a + b)}) + "\n" for a, b in sums]
+    assert json.dumps(row) + "\n" in rows
+    Path("my.jsonl").write_text("".join(rows))
+    Path("first.yaml").write_text(recipe)
+    guesser.make(Path("my-model"), [*rows, *[expert["system"] for expert in yaml.safe_load(recipe)["experts"]]])
+    said = ""
+    for line in first["console"].splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "manyminds"
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+        said += done.stdout
+    assert absent(first["text"], said) == []
+    result = json.loads(Path("runs/first/meml_grpo/result.json").read_text())
+    assert {name for name in result["metrics"] if name.startswith("experts/")} == {
+        "experts/equations",
+        "experts/words",
+        "experts/checked",
+    }
+    steps = [json.loads(line) for line in Path("runs/first/meml_grpo/metrics.jsonl").read_text().splitlines()]
+    assert sum(step["mutual/pairs"] for step in steps) > 0
+    template = AutoTokenizer.from_pretrained("my-better-model").chat_template
+    assert "Answer, then check it." in template
+
+
+def test_an_output_that_drifted_is_found() -> None:
+    said = "Question 1\n  a: 'what is it'\n  b: 'what'\n"
+    assert absent("Question 1\n  a: 'what …'\n", said) == []
+    assert absent("  b: 'what'\nQuestion 1\n", said) == ["Question 1"]
+    assert absent("  a: 'that …'\n", said) == ["  a: 'that "]

@@ -12,7 +12,7 @@ from manyminds.errors import UserError
 from manyminds.records import Expert, Question
 from manyminds.rewards import Judge
 from manyminds.tasks import load_task
-from manyminds.tasks.jsonl import after_marker, jsonl
+from manyminds.tasks.jsonl import SHARES, after_marker, jsonl
 
 Rows = list[dict[str, Any]]
 
@@ -32,7 +32,7 @@ def ids(questions: tuple[Question, ...]) -> set[str]:
 
 def test_one_file_is_divided_by_shares(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", some(50))
-    task = load_task("jsonl", questions=path, seed=3)
+    task = load_task("jsonl", questions=path, shares=SHARES, seed=3)
     assert {name: len(qs) for name, qs in task.splits.items()} == {
         "warmup": 20,
         "train": 20,
@@ -40,8 +40,8 @@ def test_one_file_is_divided_by_shares(tmp_path: Path) -> None:
         "test": 5,
     }
     assert set().union(*(ids(qs) for qs in task.splits.values())) == {f"q{i}" for i in range(50)}
-    assert jsonl(questions=path, seed=3).splits == task.splits
-    assert jsonl(questions=path, seed=4).splits != task.splits
+    assert jsonl(questions=path, shares=SHARES, seed=3).splits == task.splits
+    assert jsonl(questions=path, shares=SHARES, seed=4).splits != task.splits
     by_id = {q.id: q for qs in task.splits.values() for q in qs}
     assert by_id["q7"].answer == "8"
     assert by_id["q7"].source == f"{path}:8"
@@ -52,9 +52,25 @@ def test_equal_texts_stay_together(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", rows)
     for seed in range(5):
         splits = jsonl(questions=path, seed=seed).splits
-        assert sorted(len({q.text for q in qs}) for qs in splits.values()) == [1, 1, 4, 4]
+        assert sorted(len({q.text for q in qs}) for qs in splits.values()) == [0, 1, 1, 8]
         assert sum(map(len, splits.values())) == 40
     assert "mine:1" in set().union(*(ids(qs) for qs in splits.values()))
+
+
+def test_without_worked_answers_no_question_waits_for_a_warm_up(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", some(50))
+    traces = write(tmp_path / "traces.jsonl", [{"id": "q1", "expert": "a", "solution": "#### 2"}])
+    bare, taught = jsonl(questions=path), jsonl(questions=path, experts_file=traces)
+    assert {name: len(questions) for name, questions in bare.splits.items()} == {
+        "warmup": 0,
+        "train": 40,
+        "validation": 5,
+        "test": 5,
+    }
+    assert ids(bare.splits["train"]) == ids((*taught.splits["warmup"], *taught.splits["train"]))
+    # What comes to be tested does not depend on whether somebody wrote worked answers.
+    assert ids(bare.splits["validation"]) == ids(taught.splits["validation"])
+    assert ids(bare.splits["test"]) == ids(taught.splits["test"])
 
 
 def test_a_file_for_each_set(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def number(what: str, value: Any) -> float:
 
 def messages_of(question: Question) -> Messages | None:
     """The question as the chat messages in which its row has it, or None where the row has it as text."""
+    if question.messages:
+        return [{"role": role, "content": content} for role, content in question.messages]
     for column in ("prompt", "messages"):
         rows = question.extras.get(column)
         if isinstance(rows, list | tuple) and rows and all(isinstance(m, Mapping) and "role" in m for m in rows):

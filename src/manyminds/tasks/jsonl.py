@@ -20,6 +20,8 @@ from manyminds.tasks.rows import Row, shortened
 from manyminds.tasks.task import SPLITS, Task, asked, assert_disjoint, did_you_mean, with_experts
 
 SHARES = {"warmup": 0.4, "train": 0.4, "validation": 0.1, "test": 0.1}
+UNTAUGHT = SHARES | {"warmup": 0.0, "train": 0.8}
+"""Without worked answers no question waits for a warm-up that has nothing to learn; the last two sets are the same."""
 
 NO_COLUMNS: Mapping[str, object] = {}
 
@@ -36,7 +38,7 @@ def jsonl(
     experts_file: str | Path | None = None,
     experts: Sequence[Expert] = (),
     columns: Mapping[str, object] = NO_COLUMNS,
-    shares: Mapping[str, float] = SHARES,
+    shares: Mapping[str, float] | None = None,
     answer_marker: str = "####",
     rewards: Sequence[str] = ("exact_answer",),
     licence: str = "not stated",
@@ -45,9 +47,10 @@ def jsonl(
     """The four sets from one place (`questions`, divided by `shares` and `seed`), from a place each, or from both.
 
     Where both are given, `questions` is divided among the sets without a place. Equal questions stay in one set.
-    `columns` say which column is what, where that is not one of the known layouts. The final answer stands after the
-    last `answer_marker` of a response, and is added to worked answers that lack it. Without `experts`, every expert
-    of `experts_file` is one, with the message "You are the … expert."
+    Without `shares`: 0.4 warmup, 0.4 train, 0.1 validation, 0.1 test; without an `experts_file` there is nothing to
+    warm up on, and train has 0.8. `columns` say which column is what, where that is not one of the known layouts. The
+    final answer stands after the last `answer_marker` of a response, and is added to worked answers that lack it.
+    Without `experts`, every expert of `experts_file` is one, with the message "You are the … expert."
     """
     if not answer_marker.strip():
         raise UserError("task.answer_marker is empty; it must be the text that stands before a final answer.")
@@ -58,7 +61,9 @@ def jsonl(
     splits: dict[str, tuple[Question, ...]] = {key: its.questions for key, its in read.items()}
     if questions is not None:
         read["questions"] = _read(questions, "questions", mapping)
-        splits |= _divided(read["questions"].questions, [key for key in SPLITS if key not in splits], shares, seed)
+        rest = [key for key in SPLITS if key not in splits]
+        shares = (SHARES if experts_file is not None else UNTAUGHT) if shares is None else shares
+        splits |= _divided(read["questions"].questions, rest, shares, seed)
     splits = {key: splits.get(key, ()) for key in SPLITS}
     for key in ("train", "validation", "test"):
         if not splits[key]:

@@ -143,7 +143,8 @@ def _no_layout(row: Row, candidates: list[Layout], columns: Columns) -> str:
 
 
 def question_of(row: Row, layout: Layout) -> Question:
-    """The question in a row. `extras` are its columns, but for those that are read under their own name. UserError."""
+    """The question in a row. `extras` are its columns, but for those that are read under their own name; a list of
+    chat messages stays among them, for rewards that read it. UserError."""
     asked = row.value(layout.question)
     messages: tuple[tuple[str, str], ...] = ()
     worked = row.text(layout.solution, optional=True) if layout.solution else ""
@@ -155,7 +156,7 @@ def question_of(row: Row, layout: Layout) -> Question:
     answer = row.text(layout.answer)
     if layout.after:
         answer = _after(row, layout, answer)
-    taken = {layout.question, *(role for role in ROLES if getattr(layout, role) == role)}
+    taken = {*(() if messages else (layout.question,)), *(role for role in ROLES if getattr(layout, role) == role)}
     return Question(
         id=(row.text(layout.id, optional=True) if layout.id else "") or row.name,
         text=text,
