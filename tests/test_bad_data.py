@@ -147,7 +147,7 @@ def test_what_is_too_long_is_left_out_and_told(there: Path) -> None:
     )
     done = run("train", "mine.yaml", "sampling.max_tokens=253")
     assert done.exit_code == 2
-    assert "task.warmup: none of the 10 prompts fits; the shortest has " in done.stderr
+    assert "task.train: none of the 20 prompts fits; the shortest has " in done.stderr
     assert not (there / "runs").exists()
 
 

@@ -40,7 +40,13 @@ def read(columns: dict[str, Any], **mapping: Any) -> Question:
         ),
         (
             {"prompt": [USER], "ground_truth": "5", "question": "left"},
-            Question("mine:7", "2+3?", "5", source="mine.jsonl:7", extras={"ground_truth": "5", "question": "left"}),
+            Question(
+                "mine:7",
+                "2+3?",
+                "5",
+                source="mine.jsonl:7",
+                extras={"prompt": [USER], "ground_truth": "5", "question": "left"},
+            ),
         ),
         (
             VERL,
@@ -50,13 +56,19 @@ def read(columns: dict[str, Any], **mapping: Any) -> Question:
                 "5",
                 "2+3=5\n#### 5",
                 "mine.jsonl:7",
-                extras={name: VERL[name] for name in ("data_source", "ability", "reward_model", "extra_info")},
+                extras=VERL,
                 messages=(("system", "Be kind."), ("user", "2+3?")),
             ),
         ),
         (
             {"messages": [USER], "ground_truth": "5", "dataset": "sums"},
-            Question("mine:7", "2+3?", "5", source="mine.jsonl:7", extras={"ground_truth": "5", "dataset": "sums"}),
+            Question(
+                "mine:7",
+                "2+3?",
+                "5",
+                source="mine.jsonl:7",
+                extras={"messages": [USER], "ground_truth": "5", "dataset": "sums"},
+            ),
         ),
     ],
     ids=["question/answer", "prompt", "prompt of messages", "verl", "open-instruct"],

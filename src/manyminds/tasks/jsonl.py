@@ -62,7 +62,8 @@ def jsonl(
     if questions is not None:
         read["questions"] = _read(questions, "questions", mapping)
         rest = [key for key in SPLITS if key not in splits]
-        shares = (SHARES if experts_file is not None else UNTAUGHT) if shares is None else shares
+        if shares is None:
+            shares = UNTAUGHT if experts_file is None and "train" in rest else SHARES
         splits |= _divided(read["questions"].questions, rest, shares, seed)
     splits = {key: splits.get(key, ()) for key in SPLITS}
     for key in ("train", "validation", "test"):
