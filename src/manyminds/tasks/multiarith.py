@@ -13,10 +13,7 @@ from manyminds.tasks.worded import loader
 KIND = replace(
     svamp.KIND,
     name="multiarith",
-    licence=(
-        "CC BY 4.0 (MultiArith, as stated in the appendix of arXiv 2201.11903); traces of models: MIT "
-        "(veronica320/Faithful-COT, © 2023 Qing Lyu)."
-    ),
+    licence="CC BY 4.0 (MultiArith, as stated in the appendix of arXiv 2201.11903; its first release states none).",
 )
 
 multiarith = loader(KIND)

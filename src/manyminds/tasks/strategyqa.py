@@ -86,9 +86,8 @@ KIND = Kind(
             by="Codex",
         ),
     ),
-    licence=(
-        "MIT (eladsegal/strategyqa, © 2021 Elad Segal); traces of models: MIT (veronica320/Faithful-COT, © 2023 Qing Lyu)."
-    ),
+    licence="MIT (eladsegal/strategyqa, © 2021 Elad Segal).",
+    models_licence="Those by models: MIT (veronica320/Faithful-COT, © 2023 Qing Lyu).",
     canonical=lambda text: read_yes_no(text) or text.strip(),
     answer=lambda row: row.text("answer").lower(),
 )

@@ -73,9 +73,8 @@ KIND = Kind(
     reward="number_answer",
     gold="a number",
     styles=STYLES,
-    licence=(
-        "MIT (arkilpatel/SVAMP, © 2021 Arkil Patel); traces of models: MIT (veronica320/Faithful-COT, © 2023 Qing Lyu)."
-    ),
+    licence="MIT (arkilpatel/SVAMP, © 2021 Arkil Patel).",
+    models_licence="Those by models: MIT (veronica320/Faithful-COT, © 2023 Qing Lyu).",
     canonical=one_spelling,
     extras=extras,
 )

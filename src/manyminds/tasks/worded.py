@@ -24,6 +24,9 @@ from manyminds.tasks.worked import Worked, contradicting, licence_of, missing, r
 Derive = Callable[[Row], str | None]
 """A question's worked answer in some style, made from its own row; None where that cannot be done."""
 
+DEFAULTS = 3
+"""How many of a task's styles are its experts if a recipe names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -54,7 +57,8 @@ class Kind:
 
     `asks` is the sentence about the final line, which ends every question and every system prompt; `marker` begins that
     line, and `canonical` is how what follows is written for the vote. `reward` is the verifier. `gold` says what a gold
-    answer must be, for messages. `styles`: the first `defaults` of them are the experts if a recipe names none.
+    answer must be, for messages. `styles`: the first three are the experts if a recipe names none. `models_licence` is
+    that of worked answers by models, told where they are used.
     """
 
     name: str
@@ -64,11 +68,11 @@ class Kind:
     gold: str
     styles: tuple[Style, ...]
     licence: str
+    models_licence: str = ""
     canonical: Callable[[str], str] = str.strip
     put: Callable[[Row], str] = lambda row: row.text("question")
     answer: Callable[[Row], str] = lambda row: row.text("answer")
     extras: Callable[[Row], Mapping[str, Any]] = lambda row: {}
-    defaults: int = 3
     hub: Hub | None = None
 
     @property
@@ -125,7 +129,7 @@ def _styles(kind: Kind, names: Sequence[str]) -> tuple[Style, ...]:
     for name in names:
         if name not in known:
             raise UserError(f"task.styles: there is no style {name!r}; {did_you_mean(name, known)}")
-    return tuple(known[name] for name in names) or kind.styles[: kind.defaults]
+    return tuple(known[name] for name in names) or kind.styles[:DEFAULTS]
 
 
 def answer_line(marker: str, canonical: Callable[[str], str]) -> Callable[[str], str | None]:
@@ -150,8 +154,9 @@ def _task(
 ) -> Task:
     extract = answer_line(kind.marker, kind.canonical)
     judge = Judge((kind.reward,), extract)
-    rows = {row.text("id", optional=True) or f"{row.path.stem}:{row.line}": row for row in _every(pools)}
-    questions = {name: _questions(kind, its, judge) for name, its in _by_pool(pools).items()}
+    rows = _by_id(pools)
+    pooled = {"train": pools.train, "dev": pools.dev, "test": pools.test}
+    questions = {name: tuple(_question(kind, row, judge) for row in its) for name, its in pooled.items()}
     sets = dealt(questions, shares, sizes, seed)
     learnt = [question for name in ("warmup", "train") for question in sets[name]]
     wanted = tuple(dict.fromkeys(expert.teacher or expert.name for expert in experts))
@@ -174,39 +179,40 @@ def _task(
         extract=extract,
         rewards=(kind.reward,),
         answer_form=kind.answer_form,
-        licence=licence_of(kind.licence, origins, {style.name: style.by for style in kind.styles}),
+        licence=licence_of(kind.licence, origins, {style.name: style.by for style in kind.styles}, kind.models_licence),
         notes=(*contradicting(wrong), *missing({name: sets[name] for name in ("warmup", "train")}, experts)),
     )
 
 
-def _every(pools: Pools) -> list[Row]:
-    return [*pools.train, *pools.dev, *pools.test]
+def _id(row: Row) -> str:
+    return row.text("id", optional=True) or f"{row.path.stem}:{row.line}"
 
 
-def _by_pool(pools: Pools) -> dict[str, tuple[Row, ...]]:
-    return {"train": pools.train, "dev": pools.dev, "test": pools.test}
+def _by_id(pools: Pools) -> dict[str, Row]:
+    """All rows by the id of their question. Raises UserError for an id that occurs twice."""
+    rows: dict[str, Row] = {}
+    for row in (*pools.train, *pools.dev, *pools.test):
+        if _id(row) in rows:
+            raise UserError(f"{row.place}: the id {_id(row)!r} is also that of {rows[_id(row)].place}.")
+        rows[_id(row)] = row
+    return rows
 
 
-def _questions(kind: Kind, rows: Sequence[Row], judge: Judge) -> tuple[Question, ...]:
-    """The questions of some rows; every gold answer must be one that the verifier gives 1. Raises UserError."""
-    questions: dict[str, Question] = {}
-    for row in rows:
-        answer = kind.answer(row)
-        solution = next((text for style in kind.styles if (text := _derived(style, row))), "")
-        question = Question(
-            id=row.text("id", optional=True) or f"{row.path.stem}:{row.line}",
-            text=f"{kind.put(row)}\n{kind.asks}",
-            answer=answer,
-            solution=kind.with_answer(solution, answer),
-            source=row.place,
-            extras=kind.extras(row),
-        )
-        if judge.score(question, kind.answer_form.replace("{answer}", answer)) != 1.0:
-            raise UserError(f"{row.place}: the answer {answer!r} cannot be checked; it must be {kind.gold}.")
-        if question.id in questions:
-            raise UserError(f"{row.place}: the id {question.id!r} is also that of {questions[question.id].source}.")
-        questions[question.id] = question
-    return tuple(questions.values())
+def _question(kind: Kind, row: Row, judge: Judge) -> Question:
+    """The question of a row. Raises UserError for a gold answer to which the verifier does not give 1."""
+    answer = kind.answer(row)
+    solution = next((text for style in kind.styles if (text := _derived(style, row))), "")
+    question = Question(
+        id=_id(row),
+        text=f"{kind.put(row)}\n{kind.asks}",
+        answer=answer,
+        solution=kind.with_answer(solution, answer),
+        source=row.place,
+        extras=kind.extras(row),
+    )
+    if judge.score(question, kind.answer_form.replace("{answer}", answer)) != 1.0:
+        raise UserError(f"{row.place}: the answer {answer!r} cannot be checked; it must be {kind.gold}.")
+    return question
 
 
 def _derived(style: Style, row: Row) -> str | None:

@@ -105,8 +105,9 @@ def missing(sets: Mapping[str, Sequence[Question]], experts: Sequence[Expert]) -
     return (f"No right worked answer, so nothing to teach: {'; '.join(told)}.",) if told else ()
 
 
-def licence_of(licence: str, origins: Mapping[str, str], by: Mapping[str, str]) -> str:
-    """The licence of the data, with the origin of every teacher's worked answers, and the models that wrote some."""
+def licence_of(licence: str, origins: Mapping[str, str], by: Mapping[str, str], of_models: str) -> str:
+    """The licence of the data, and where every teacher's worked answers come from; if from models, from which, and the
+    licence `of_models`."""
     told = [f"{name} ({origin}{f': {by[name]}' if by.get(name) else ''})" for name, origin in origins.items()]
-    models = "" if all(is_free(origin) for origin in origins.values()) else f" {TERMS}"
+    models = "" if all(is_free(origin) for origin in origins.values()) else f" {of_models} {TERMS}".replace("  ", " ")
     return f"{licence} Worked answers: {', '.join(told)}.{models}" if told else licence
