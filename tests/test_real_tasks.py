@@ -25,7 +25,7 @@ from manyminds.warmup import Traces, warmup
 TASKS = ("gsm8k", "mathqa", "multiarith", "strategyqa", "svamp")
 FIXTURES = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
-LINES = {"train": 24, "dev": 6, "experts": 168}
+LINES = {"train": 8, "dev": 4, "experts": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def beginning(task: str, place: Path) -> Path:
     kept: set[str] = set()
     for name, count in LINES.items():
         with (SHARED / task / f"{name}.jsonl").open(encoding="utf-8") as file:
-            lines = list(itertools.islice(file, count if name != "experts" else None))
+            lines = list(itertools.islice(file, count or None))
         if name == "experts":
             lines = [line for line in lines if json.loads(line)["id"] in kept]
         kept |= {json.loads(line)["id"] for line in lines if name == "train"}

@@ -106,7 +106,7 @@ def _loaded(data: str) -> Any:
 
 KIND = Kind(
     name="gsm8k",
-    asks="End with a line that holds #### and the final number.",
+    asks='End with a line of the form "#### NUMBER".',
     marker=MARKER,
     reward="number_answer",
     gold="a number",

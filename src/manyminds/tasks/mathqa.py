@@ -52,7 +52,7 @@ def formula(row: Row, column: str) -> str | None:
 
 KIND = Kind(
     name="mathqa",
-    asks="End with a line that holds answer: and the letter of the right option.",
+    asks='End with a line of the form "answer: LETTER".',
     marker="answer:",
     reward="choice_answer",
     gold="the letter of one of the options",

@@ -41,7 +41,7 @@ def questions_then_facts(row: Row) -> str | None:
 
 KIND = Kind(
     name="strategyqa",
-    asks="End with a line that holds answer: and yes or no.",
+    asks='End with the line "answer: yes" or "answer: no".',
     marker="answer:",
     reward="yes_no_answer",
     gold="yes or no",

@@ -68,7 +68,7 @@ STYLES = (
 
 KIND = Kind(
     name="svamp",
-    asks="End with a line that holds #### and the final number.",
+    asks='End with a line of the form "#### NUMBER".',
     marker="####",
     reward="number_answer",
     gold="a number",
