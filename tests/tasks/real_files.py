@@ -56,6 +56,7 @@ def audit(name: str, data: Path) -> dict[str, Any]:
         "unmarked": sorted(p for p in taught if p not in marked and (p[1] in filed or p[1] not in derivable)),
         "wrong": sorted(pair for pair, text in taught.items() if judge.score(by_id[pair[0]], text) != 1.0),
         "taught": len(taught),
+        "rows": sum(len(question.traces) for question in plain.splits["warmup"]),
         "underived": sum(expert in derivable and (name, expert) not in derived for name, expert in marked),
         "misderived": sorted(pair for pair, text in derived.items() if marked.get(pair) != text),
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from manyminds.config import load_recipe
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question
 from manyminds.rewards import Judge
@@ -24,6 +25,9 @@ from manyminds.tasks.worded import Kind
 NAMES = ("gsm8k", "mathqa", "multiarith", "strategyqa", "svamp")
 FIXTURES = Path(__file__).parents[1] / "data"
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+PAPER = Path(__file__).parents[2] / "recipes" / "paper"
 
 
 def kind(name: str) -> Kind:
@@ -95,6 +99,17 @@ def test_real_default_experts_are_three_and_free(name: str) -> None:
     assert len(found["experts"]) == 3
     assert all(origin.startswith(("human", "derived")) for origin in found["origins"])
     assert "OpenAI restrict" not in found["licence"]
+
+
+@pytest.mark.parametrize("path", sorted(PAPER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_papers_recipes_take_one_epoch_of_the_real_files(path: Path) -> None:
+    recipe = load_recipe(path)
+    found = audits()[recipe.task["name"]]
+    assert recipe.warmup is not None
+    rows, size = recipe.warmup.steps * recipe.warmup.rows_per_step, recipe.warmup.rows_per_step
+    assert 0 <= rows - found["rows"] < size
+    drawn = recipe.steps * recipe.method.questions_per_step
+    assert abs(drawn - found["sizes"]["train"]) < recipe.method.questions_per_step
 
 
 # Fixtures
