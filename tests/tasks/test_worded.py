@@ -21,6 +21,7 @@ from manyminds.rewards import Judge
 from manyminds.tasks import load_task
 from manyminds.tasks.task import SPLITS, Task
 from manyminds.tasks.worded import Kind
+from pages import PAGES, code, section, table_rows
 
 NAMES = ("gsm8k", "mathqa", "multiarith", "strategyqa", "svamp")
 FIXTURES = Path(__file__).parents[1] / "data"
@@ -229,6 +230,18 @@ def test_contradictory_solutions_are_not_the_worked_solution() -> None:
     assert by_id["mathqa-04"].solution.endswith("answer : e\nanswer: e")
     assert by_id["mathqa-06"].solution == "multiply(18, 3)\nanswer: b"  # its rationale states another letter
     assert "?\na) 24\nb) 25\n" in by_id["mathqa-00"].text.replace(" / 1", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_tasks_lists_every_style(name: str) -> None:
+    (row,) = [row for row in table_rows(section("tasks.md", "## Experts")) if code(row[0]) == [name]]
+    styles = kind(name).styles
+    assert code(row[1]) == [style.name for style in styles if not style.by]
+    assert code(row[2]) == [style.name for style in styles if style.by]
+    (row,) = [row for row in table_rows(PAGES["tasks.md"].partition("## Experts")[0]) if code(row[0]) == [name]]
+    form, reward = kind(name).answer_form, kind(name).reward
+    assert code(row[3]) == [reward]
+    assert code(row[2])[0].startswith(form.replace("{answer}", ""))
 
 
 # Mistakes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
+from functools import lru_cache
 
 from manyminds.rewards.reward import reward
 
@@ -33,6 +34,7 @@ def same_number(text: str, gold: str) -> bool:
     return found == due and (due.denominator != 1 or FRACTION.fullmatch(text.strip()) is None)
 
 
+@lru_cache(maxsize=4096)
 def read_number(text: str) -> Fraction | None:
     """The number that `text` is, all of it: an integer, a decimal or a fraction, with or without thousands commas, a
     currency sign or a percent sign; None for anything else."""
