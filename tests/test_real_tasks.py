@@ -53,8 +53,7 @@ def beginning(task: str, place: Path) -> Path:
     return place
 
 
-def recipe_of(task: str, family: str, place: Path) -> Recipe:
-    data = beginning(task, place / "data")
+def recipe_of(task: str, family: str, place: Path, data: Path) -> Recipe:
     loaded = load_task(task, data=data)
     texts = [text for its in loaded.splits.values() for q in its for text in (q.text, q.solution)]
     model = small_models.folder(place / "model", family, [*texts, *(expert.system or "" for expert in loaded.experts)])
@@ -82,7 +81,7 @@ def recipe_of(task: str, family: str, place: Path) -> Recipe:
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 @pytest.mark.parametrize("task", TASKS)
 def test_from_the_files_to_the_model_card(task: str, family: str, tmp_path: Path) -> None:
-    recipe = recipe_of(task, family, tmp_path)
+    recipe = recipe_of(task, family, tmp_path, beginning(task, tmp_path / "data"))
     seen = preview(recipe)
     shown, problems = judged(seen)
     assert problems == ()
@@ -118,7 +117,7 @@ def test_from_the_files_to_the_model_card(task: str, family: str, tmp_path: Path
 
 
 def test_only_right_worked_answers_reach_the_warm_up(tmp_path: Path) -> None:
-    recipe = recipe_of("mathqa", "qwen2", tmp_path)
+    recipe = recipe_of("mathqa", "qwen2", tmp_path, FIXTURES / "mathqa")
     loaded = load(recipe, recipe.model)
     assert recipe.warmup is not None
     traces = Traces(loaded.questions["warmup"], recipe.warmup, [e.name for e in loaded.experts], 0)
