@@ -14,7 +14,7 @@ from typing import Any
 from manyminds.records import Question
 from manyminds.rewards import Judge
 from manyminds.tasks import load_task
-from manyminds.tasks.jsonl import read_rows
+from manyminds.tasks.places import read_rows
 from manyminds.tasks.task import SPLITS, Task
 
 

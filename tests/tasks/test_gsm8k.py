@@ -12,14 +12,14 @@ import pytest
 from manyminds.errors import UserError
 from manyminds.rewards import Judge
 from manyminds.tasks.gsm8k import equations, gsm8k, in_words, program
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.task import SPLITS
 
 ANNOTATED = "She saves 5*4 = <<5*4=20>>20.\nShe gets 2*10 = $<<2*10=20>>20 and has 20+20=<<20+20=40>>40.\n#### 40"
 
 
 def row(**columns: Any) -> Row:
-    return Row(Path("mine.jsonl"), 1, columns)
+    return Row("mine.jsonl", 1, columns)
 
 
 @pytest.mark.parametrize("columns", [{"solution": ANNOTATED, "answer": "40"}, {"answer": ANNOTATED}])
@@ -70,7 +70,7 @@ def test_the_columns_of_the_hub(tmp_path: Path) -> None:
         "validation": 4,
         "test": 5,
     }
-    assert all(question.source.startswith(f"{tmp_path / 'hub' / 'test'}:") for question in task.splits["test"])
+    assert all(question.source.startswith(f"{tmp_path / 'hub' / 'test'} row ") for question in task.splits["test"])
     every = [question for name in SPLITS for question in task.splits[name]]
     assert {question.answer for question in every} >= {"5001", "991", "1029"}  # without commas
     assert Judge(task.rewards, task.extract).check(every, task.answer_form) == ()

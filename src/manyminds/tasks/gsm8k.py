@@ -13,7 +13,7 @@ from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.rewards.number_answer import one_spelling, read_number
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.sets import LAYOUT, Pools, read_folder
 from manyminds.tasks.worded import Hub, Kind, Style, loader
 
@@ -73,13 +73,13 @@ def from_hub(data: str) -> Pools:
         return read_folder(data, "gsm8k")  # which says what is wrong
     splits = _loaded(data)
     rows = {
-        name: tuple(Row(Path(data, name), line, columns) for line, columns in enumerate(splits[name], start=1))
+        name: tuple(Row(f"{data}/{name}", line, columns) for line, columns in enumerate(splits[name], start=1))
         for name in ("train", "test")
     }
     ranked = sorted(rows["train"], key=lambda row: hashlib.sha256(row.text("question").encode()).hexdigest())
-    held = {row.line for row in ranked[: min(HELD_OUT, len(ranked) // 10)]}
-    train = tuple(row for row in rows["train"] if row.line not in held)
-    return Pools(data, train, tuple(row for row in rows["train"] if row.line in held), rows["test"])
+    held = {row.number for row in ranked[: min(HELD_OUT, len(ranked) // 10)]}
+    train = tuple(row for row in rows["train"] if row.number not in held)
+    return Pools(data, train, tuple(row for row in rows["train"] if row.number in held), rows["test"])
 
 
 def _loaded(data: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.rewards.choice_answer import read_letter
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.worded import Kind, Style, loader
 
 STATED = re.compile(r"\b(?:answer|ans|option)\b(?:\s+is)?\s*[:=.-]*\s*(?:option\s+)?\(?\s*([a-e])\b", re.IGNORECASE)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from manyminds.errors import UserError
 from manyminds.records import Question
-from manyminds.tasks.jsonl import Row, read_rows
+from manyminds.tasks.places import read_rows
+from manyminds.tasks.rows import Row
 from manyminds.tasks.task import SPLITS, did_you_mean
 
 SHARES = {"warmup": 0.5, "train": 0.5, "validation": 0.3, "test": 0.7}

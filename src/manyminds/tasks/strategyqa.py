@@ -6,7 +6,7 @@ import json
 
 from manyminds.errors import UserError
 from manyminds.rewards.yes_no_answer import read_yes_no
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.worded import Kind, Style, loader
 
 

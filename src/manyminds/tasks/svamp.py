@@ -7,7 +7,7 @@ from typing import Any
 
 from manyminds.rewards.number_answer import one_spelling, read_number
 from manyminds.tasks.equations import Operation, operations, program, stepwise
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.worded import Kind, Style, loader
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question
 from manyminds.rewards.judge import Judge
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.sets import Pools, dealt, read_folder
 from manyminds.tasks.task import Task, did_you_mean, listed, with_experts
 from manyminds.tasks.worked import Worked, contradicting, licence_of, missing, right_ones
@@ -185,7 +185,7 @@ def _task(
 
 
 def _id(row: Row) -> str:
-    return row.text("id", optional=True) or f"{row.path.stem}:{row.line}"
+    return row.text("id", optional=True) or row.name
 
 
 def _by_id(pools: Pools) -> dict[str, Row]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question, Trace
 from manyminds.rewards.judge import Judge
-from manyminds.tasks.jsonl import Row
+from manyminds.tasks.rows import Row
 from manyminds.tasks.task import did_you_mean
 
 FREE = ("human", "derived", "deepseek-r1")
