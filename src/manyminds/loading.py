@@ -48,12 +48,13 @@ def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise UserError("task.name is missing; it says which task, such as arithmetic or jsonl")
-    if recipe.experts is not None and name == "jsonl":
-        options["experts"] = [expert.record() for expert in recipe.experts]
-    task = load_task(name, **options)
+    if "experts" in options:
+        raise UserError("task.experts: experts are named at the top of a recipe, under `experts:`, not under `task:`")
+    given = None if recipe.experts is None else tuple(map(ExpertConfig.record, recipe.experts))
+    task = load_task(name, given, **options)
     if recipe.rewards is not None:
         task = replace(task, rewards=recipe.rewards)
-    experts = tuple(map(ExpertConfig.record, recipe.experts)) if recipe.experts is not None else task.experts
+    experts = task.experts if given is None else given
     return task, experts, recipe.resolved(experts)
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from manyminds.errors import UserError
+from manyminds.records import Expert
 from manyminds.tasks.task import SPLITS, Task, did_you_mean
 
 __all__ = ["SPLITS", "TASKS", "Task", "load_task"]
 
 
 def _at(module: str, function: str) -> Callable[..., Task]:
-    """The function that builds a task, imported when it is called; options it does not know are refused."""
+    """The function that builds a task, imported when it is called; options it does not know are refused.
 
-    def build(**options: Any) -> Task:
+    The recipe's `experts` go to tasks that file worked answers by expert.
+    """
+
+    def build(experts: Sequence[Expert] | None = None, **options: Any) -> Task:
         loader: Callable[..., Task] = getattr(import_module(f"manyminds.tasks.{module}"), function)
         known = inspect.signature(loader).parameters
+        if experts is not None and "experts" in known:
+            options["experts"] = experts
         for option in options:
             if option not in known:
                 raise UserError(f"task.{option}: {function} has no such key; {did_you_mean(option, known)}")
@@ -29,13 +35,18 @@ def _at(module: str, function: str) -> Callable[..., Task]:
 
 TASKS: dict[str, Callable[..., Task]] = {
     "arithmetic": _at("arithmetic", "arithmetic"),
+    "gsm8k": _at("gsm8k", "gsm8k"),
     "jsonl": _at("jsonl", "jsonl"),
+    "mathqa": _at("mathqa", "mathqa"),
+    "multiarith": _at("multiarith", "multiarith"),
     "reasoning_gym": _at("reasoning_gym", "reasoning_gym"),
+    "strategyqa": _at("strategyqa", "strategyqa"),
+    "svamp": _at("svamp", "svamp"),
 }
 
 
-def load_task(name: str, **options: Any) -> Task:
-    """The task of this name; UserError for an unknown name or option."""
+def load_task(name: str, experts: Sequence[Expert] | None = None, **options: Any) -> Task:
+    """The task of this name, for a recipe's `experts` if it names some; UserError for an unknown name or option."""
     if name not in TASKS:
         raise UserError(f"task.name: there is no task {name!r}; {did_you_mean(name, TASKS)}")
-    return TASKS[name](**options)
+    return TASKS[name](experts, **options)
