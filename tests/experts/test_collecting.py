@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ def test_the_file_is_what_the_task_reads(server: ChatServer, place: Path) -> Non
         assert question.traces["equations"].text.endswith(f"#### {question.answer}")
         assert question.traces["words"].reward == float(int(question.id[1:]) % 2 == 0)
     assert not any(question.traces for question in task.splits["test"])
+
+
+def test_a_conversation_is_asked_turn_by_turn(place: Path) -> None:
+    one = plan(recipe(place)).wanted[0]
+    turns = (("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", one.question.text))
+    talk = replace(one, question=replace(one.question, messages=turns))
+    system = {"role": "system", "content": "Equations only.\n\nBe kind."}
+    assert talk.messages() == [system, *({"role": role, "content": text} for role, text in turns[1:])]
+    assert talk.key[:3] == one.key[:3]
+    assert talk.key != one.key
 
 
 def test_nothing_is_asked_twice(server: ChatServer, place: Path) -> None:

@@ -141,7 +141,7 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
     renderer = Renderer(
         tokenizer, context_of(causal.config, tokenizer), decoding.max_tokens, recipe.chat_template_kwargs
     )
-    ends = stop_ids(causal, tokenizer)
+    ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=recipe.engine)
     together = [list(its) for _, its in groupby(wanted, key=lambda want: want.key[:2])]
     for numbers, alike in groupby(sorted(together, key=numbers_of), key=numbers_of):

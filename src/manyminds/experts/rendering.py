@@ -90,7 +90,7 @@ class Renderer:
         if expert.system and any(role == "system" for role, _ in question.messages):
             self._note(TWO_SYSTEM_MESSAGES)
         if not self.template:
-            system, turns = _parts(question, expert)
+            system, turns = conversation(question, expert)
             self._note(NO_TEMPLATE if len(turns) == 1 else NO_TEMPLATE_TURNS)
             parts = [*([system] if system else []), *(content for _, content in turns)]
             ids = _ids(self.tokenizer.encode("\n\n".join(parts) + "\n", add_special_tokens=True))
@@ -162,7 +162,7 @@ class Renderer:
 
     def _messages(self, question: Question, expert: Expert) -> list[dict[str, str]]:
         """The conversation as the template gets it: one system message or none, then the turns."""
-        system, turns = _parts(question, expert)
+        system, turns = conversation(question, expert)
         messages = [{"role": role, "content": content} for role, content in turns]
         if not system:
             return messages
@@ -198,7 +198,7 @@ class Renderer:
             self.notes.append(note)
 
 
-def _parts(question: Question, expert: Expert) -> tuple[str, tuple[tuple[str, str], ...]]:
+def conversation(question: Question, expert: Expert) -> tuple[str, tuple[tuple[str, str], ...]]:
     """The system message, the expert's and then the conversation's own; and the turns that follow it."""
     turns = question.messages or (("user", question.text),)
     systems = [expert.system, *(content for role, content in turns if role == "system")]

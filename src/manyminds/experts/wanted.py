@@ -11,6 +11,7 @@ from typing import Any
 from manyminds.config import Recipe
 from manyminds.durable import read_jsonl, to_json
 from manyminds.errors import UserError
+from manyminds.experts.rendering import conversation
 from manyminds.records import Expert, Question
 from manyminds.sections import Collect, Teacher
 from manyminds.tasks.task import did_you_mean
@@ -41,13 +42,15 @@ class Want:
 
     @property
     def key(self) -> Key:
-        print_ = hashlib.sha256(f"{self.writer.print}\n{self.question.text}".encode()).hexdigest()[:16]
+        asked = to_json([self.writer.print, self.messages()])
+        print_ = hashlib.sha256(asked.encode()).hexdigest()[:16]
         return (self.question.id, self.writer.expert, self.sample, print_)
 
     def messages(self) -> list[dict[str, str]]:
         """What a chat model is asked."""
-        system = [{"role": "system", "content": self.writer.system}] if self.writer.system else []
-        return [*system, {"role": "user", "content": self.question.text}]
+        system, turns = conversation(self.question, Expert(self.writer.expert, self.writer.system))
+        messages = [("system", system), *turns] if system else turns
+        return [{"role": role, "content": content} for role, content in messages]
 
 
 @dataclass(frozen=True, slots=True)
