@@ -28,7 +28,7 @@ MEANINGS = {
     "traces": "worked answers to learn from",
     "parameters": "parameters",
     "trained": "of them are trained",
-    "memory_bytes": "bytes for weights, gradients and Adam (an estimate; activations come on top)",
+    "memory_bytes": "bytes of memory, at most (an estimate)",
 }
 
 
@@ -173,15 +173,21 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     """A --dry-run: the resolved recipe, the prompts, the method, and what it costs at most. Raises UserError."""
     import yaml
 
+    from manyminds import derivation
     from manyminds.config import dump
-    from manyminds.preview import preview, training_cost, warmup_cost
+    from manyminds.preview import preview, training_cost, training_footprint, warmup_cost, warmup_footprint
 
     seen = preview(recipe)
-    cost = warmup_cost(seen) if stage == "warmup" else training_cost(seen)
+    warming = stage == "warmup"
+    cost = warmup_cost(seen) if warming else training_cost(seen)
+    memory = warmup_footprint(seen) if warming else training_footprint(seen)
+    derived = derivation.of_warmup(seen) if warming else derivation.of_training(seen)
     folder = recipe.warmup_folder if stage == "warmup" else recipe.folder
     text, _ = consoles(as_json)
     if as_json:
-        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), "estimate": cost})
+        parts = {"held": memory.held, **memory.phases}
+        plan = {"estimate": cost, "memory": parts, "derivation": list(derived)}
+        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), **plan})
         return
     heading(text, "The recipe, everything resolved")
     plain(text, yaml.safe_dump(dump(seen.recipe), sort_keys=False, allow_unicode=True))
@@ -191,6 +197,10 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     heading(text, f"What {'the warm-up' if stage == 'warmup' else 'training'} costs")
     width = max(len(f"{value:,}") for value in cost.values())
     plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
+    for line in derivation.of_memory(memory):
+        plain(text, f"  memory: {line}")
+    heading(text, "What was derived, and why")
+    plain(text, "\n".join(f"  {line}" for line in derived))
     text.print()
     plain(text, f"Nothing was written. The run would go to {folder}.")
     if problem := refusal(seen.recipe, stage):
