@@ -61,7 +61,9 @@ SETTINGS = (
     Setting("5m, long answers", 256, 6, 8, 8, questions=1, tokens=384),
     Setting("5m, 50,000 words", 256, 6, 8, 8, vocabulary=50_000, questions=1, tokens=64),
     Setting("5m, mixed", 256, 6, 8, 8, questions=2, tokens=64, engine=(("precision", "mixed"),)),
-    Setting("25m, meml_grpo", 512, 8, 8, 2, questions=1, tokens=96, method="meml_grpo"),
+    Setting(
+        "25m, meml_grpo", 512, 8, 8, 2, questions=2, tokens=64, method="meml_grpo", engine=(("tokens_at_once", 768),)
+    ),
     Setting("25m, lora", 512, 8, 8, 2, questions=1, tokens=96, lora=16),
     Setting("25m, checkpointing", 512, 8, 8, 8, questions=1, tokens=96, engine=(("gradient_checkpointing", True),)),
     Setting("60m, small micro-batches", 768, 8, 12, 4, questions=1, tokens=48, engine=(("tokens_at_once", 256),)),

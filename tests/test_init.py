@@ -177,7 +177,7 @@ def test_a_model_that_is_not_on_the_disk_is_not_timed(there: Path, monkeypatch: 
     monkeypatch.setattr("manyminds.preview.outline", lambda *_: known)
     monkeypatch.setattr(drafting, "measured", None)
     data, prompts = read_data("mine.jsonl"), {"a": "+", "b": "-"}
-    with pytest.raises(UserError, match="minutes need the model 'some/id' on this disk, .*; give tokens or steps"):
+    with pytest.raises(UserError, match=r"minutes need the model 'some/id' on this disk, .*; give tokens or steps"):
         draft("some/id", data, prompts, Budget(4.0, "minutes"), "x")
     found = draft("some/id", data, prompts, Budget(1e6, "tokens"), "x")
     assert any("half of what they may have: a guess" in line for line in found.assumed)

@@ -119,6 +119,6 @@ def next_commands(out: Path) -> tuple[str, ...]:
     return (
         f"Written: {out}. Next:",
         *(f"  {command:<{width}}  {what}" for command, what in commands),
-        "If hardly an answer is right, teach the experts first: worked answers as task.experts_file (verified ones of the",
-        "model's own will do), a share of the questions for them (task.shares.warmup), and a `warmup` section.",
+        "If hardly an answer is right, teach the experts first: worked answers as task.experts_file (the model's own,",
+        "verified, will do), a share of the questions for them (task.shares.warmup), and a `warmup` section.",
     )
