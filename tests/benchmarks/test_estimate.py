@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 def test_a_toy_run_takes_what_the_dry_run_says(load: Load, tmp_path: Path) -> None:
     estimate, fresh = load("estimate"), load("fresh")
-    setting = estimate.Setting("toy", questions=4)
+    setting = estimate.Setting("toy", questions=2)
     data = estimate.recipe(setting, tmp_path)
     said = fresh.called("estimate", "estimated", {"data": data})
     took = fresh.called("estimate", "measured", {"data": data})
