@@ -30,6 +30,7 @@ def test_a_toy_run_takes_what_the_dry_run_says(load: Load, tmp_path: Path) -> No
 @pytest.mark.parametrize(("ratio", "holds"), [(1.0, True), (0.75, True), (1.25, True), (0.74, False), (1.26, False)])
 def test_the_claim(load: Load, ratio: float, holds: bool) -> None:
     assert load("estimate").holds(ratio) is holds
+    assert load("estimate").holds(ratio, "a bound") is (ratio >= 0.75)
 
 
 def test_all_settings_are_told(
@@ -40,7 +41,11 @@ def test_all_settings_are_told(
 
     def compared(setting: Any, threads: int) -> dict[str, Any]:
         asked.append(setting.name)
-        its = {"setting": {"name": setting.name}, "estimate": {"parameters": 5_000_000}, "largest": "updating"}
+        its = {
+            "setting": {"name": setting.name, "bound": setting.bound},
+            "estimate": {"parameters": 5_000_000},
+            "largest": "updating",
+        }
         return {**its, "estimated": 130.0, "measured": 100.0, "ratio": 1.3}
 
     monkeypatch.setattr(estimate, "compared", compared)
