@@ -29,7 +29,7 @@ def outline(device: str = "cpu", **changes: Any) -> Outline:
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     number = sum(p.numel() for p in model.parameters())
-    return Outline(None, 512, number, number, linear_parameters(model), config, torch.device(device))
+    return Outline(None, 512, config.vocab_size, number, number, linear_parameters(model), config, torch.device(device))
 
 
 def test_every_part_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
