@@ -54,7 +54,7 @@ def test_four_answers_become_a_run(there: Path) -> None:
     assert done.exit_code == 0, done.output
     for said in (
         "'./nothing' is not a Hugging Face model folder",
-        "there is no file missing.jsonl",
+        "there is no file or folder missing.jsonl",
         "experts are two or more, not 1",
         "budget: 'soon' is none; give minutes, tokens or steps",
     ):
@@ -99,7 +99,7 @@ def test_a_no_writes_nothing(there: Path) -> None:
     [
         ((), "this has no default: Model"),
         (("--model", "./nothing"), "is not a Hugging Face model folder"),
-        (("--model", "model", "--data", "none.jsonl"), "there is no file none.jsonl"),
+        (("--model", "model", "--data", "none.jsonl"), "there is no file or folder none.jsonl"),
         (
             ("--model", "model", "--data", "mine.jsonl", "--prompts", "a: x", "--prompts", "a: y"),
             "two have the name 'a'",

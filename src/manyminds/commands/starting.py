@@ -119,6 +119,6 @@ def next_commands(out: Path) -> tuple[str, ...]:
     return (
         f"Written: {out}. Next:",
         *(f"  {command:<{width}}  {what}" for command, what in commands),
-        "If hardly an answer is right, teach the experts first: set task.shares.warmup to 0.4, have the model write and",
-        f"verify worked answers (`manyminds collect {out} --out experts.jsonl`), and add task.experts_file and `warmup`.",
+        "If hardly an answer is right, teach the experts first: set task.shares.warmup to 0.4, have the model write",
+        f"answers to learn from (`manyminds collect {out} --out experts.jsonl`), and add task.experts_file and `warmup`.",
     )
