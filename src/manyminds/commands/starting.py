@@ -120,5 +120,5 @@ def next_commands(out: Path) -> tuple[str, ...]:
         f"Written: {out}. Next:",
         *(f"  {command:<{width}}  {what}" for command, what in commands),
         "If hardly an answer is right, teach the experts first: set task.shares.warmup to 0.4, have the model write",
-        f"answers to learn from (`manyminds collect {out} --out experts.jsonl`), and add task.experts_file and `warmup`.",
+        f"answers to learn from (`manyminds collect {out} --out experts.jsonl`), add task.experts_file and `warmup`.",
     )
