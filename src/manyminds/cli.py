@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from manyminds import __version__
-from manyminds.commands import checking, collecting, exporting, summing_up, training
+from manyminds.commands import checking, collecting, exporting, starting, summing_up, training
 
 app = typer.Typer(
     add_completion=False,
@@ -38,6 +38,7 @@ def manyminds(
     \b
     To begin:
       manyminds demo --quick                            half a minute, no GPU
+      manyminds init                                    a first recipe for your model and your questions
       manyminds check recipes/demo.yaml                 what a recipe means
       manyminds collect my.yaml                         have experts write worked answers, and verify them
       manyminds warmup recipes/demo.yaml name=mine      stage 1: one model learns every expert's worked answers
@@ -48,6 +49,7 @@ def manyminds(
 
 
 app.command("demo")(summing_up.demo)
+app.command("init")(starting.init)
 app.command("check")(checking.check)
 app.command("collect")(collecting.collect)
 app.command("warmup")(training.warmup)

@@ -14,6 +14,7 @@ from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
+from manyminds.limits import linear_parameters
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -164,14 +165,17 @@ def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: L
 @dataclass(frozen=True)
 class Outline:
     """A model without its weights: its tokenizer, its longest sequence in tokens, how many words it knows, how many
-    parameters it has, how many of them are trained, and the bytes that one number takes where it would run."""
+    parameters it has, how many of them are trained and how many are those of matrices between embedding and head, its
+    configuration, and where it would run."""
 
     tokenizer: Any
     context: int
     words: int
     parameters: int
     trained: int
-    width: int
+    linear: int
+    config: Any
+    device: Any
 
 
 def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
@@ -189,9 +193,16 @@ def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
                 adapters.add(empty, lora, seed)
     parameters = list(empty.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    width = 2 if torch.cuda.is_available() else 4
-    words, count = empty.get_input_embeddings().num_embeddings, sum(p.numel() for p in parameters)
-    return Outline(tokenizer, context_of(config, tokenizer), words, count, trained, width)
+    return Outline(
+        tokenizer=tokenizer,
+        context=context_of(config, tokenizer),
+        words=empty.get_input_embeddings().num_embeddings,
+        parameters=sum(p.numel() for p in parameters),
+        trained=trained,
+        linear=linear_parameters(empty),
+        config=config,
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manyminds.config import Recipe
 from manyminds.errors import UserError
+from manyminds.footprint import Footprint, Load, footprint
 from manyminds.loading import Outline, load_questions, outline, render
 from manyminds.methods.compose import Composed
-from manyminds.records import PLAIN, Ids, Progress, Question
+from manyminds.policy.fitting import derived
+from manyminds.records import PLAIN, Ask, Ids, Progress, Question
 from manyminds.rewards import Reward
 from manyminds.rewards.judge import NONSENSE, Judge
+from manyminds.sections import Engine, OptimizerConfig, WarmUp
 from manyminds.tasks import Task
 
 CHECKED = 200
@@ -57,44 +61,113 @@ def preview(recipe: Recipe) -> Preview:
 def training_cost(seen: Preview) -> dict[str, int]:
     """What a training step costs at most, and the run; counts of answers, tokens, rows and bytes.
 
-    Bytes are those of weights (and a reference copy where the method needs one), gradients and Adam's two moments, all
-    as wide as the weights: an estimate, to which activations and the sampler's cache come on top.
+    `memory_bytes` is the most that is held together (footprint.py): of the process on a CPU, else of the device.
     """
     method, recipe = Composed(seen.recipe.method), seen.recipe
-    asks = method.ask(seen.question, method.initial_memory(), Progress(1, 0.0))
+    asks = asked(seen)
     answers = sum(ask.n for ask in asks) * method.questions_per_step
     longest = recipe.sampling.max_tokens
     step = answers * method.rounds * longest
     budget = recipe.sampled_tokens + step if recipe.sampled_tokens is not None else step * recipe.steps
     prompt = max((len(q.prompt_ids[a.prompt.expert]) for q in seen.questions["train"] for a in asks), default=0)
-    copies = 2 if "reference" in method.needs and recipe.lora is None else 1
     return {
         "rollouts_per_step": answers * method.rounds,
         "sampled_tokens_per_step_at_most": step,
         "sampled_tokens_at_most": min(step * recipe.steps, budget),
         "rows_per_update": answers,
         "tokens_per_row_at_most": prompt + longest,
-        **_memory(seen.model, copies),
+        **_memory(seen.model, training_footprint(seen)),
     }
+
+
+def warm_up(seen: Preview) -> WarmUp:
+    """The recipe's warm-up. Raises UserError if it has none."""
+    if seen.recipe.warmup is None:
+        raise UserError("warmup: the recipe has no such section; add one, or train without it")
+    return seen.recipe.warmup
 
 
 def warmup_cost(seen: Preview) -> dict[str, int]:
     """As `training_cost`, for the warm-up, which samples nothing. Raises UserError if the recipe has none."""
-    config = seen.recipe.warmup
-    if config is None:
-        raise UserError("warmup: the recipe has no such section; add one, or train without it")
+    config = warm_up(seen)
     rows = [len(q.prompt_ids[name]) + len(t.ids) for q in seen.questions["warmup"] for name, t in q.traces.items()]
     return {
         "rows_per_update": config.rows_per_step,
         "tokens_per_row_at_most": max(rows, default=0),
         "traces": len(rows),
-        **_memory(seen.model, 1),
+        **_memory(seen.model, warmup_footprint(seen)),
     }
 
 
-def _memory(model: Outline, copies: int) -> dict[str, int]:
-    numbers = copies * model.parameters + 3 * model.trained  # a gradient and two moments for what is trained
-    return {"parameters": model.parameters, "trained": model.trained, "memory_bytes": numbers * model.width}
+def _memory(model: Outline, memory: Footprint) -> dict[str, int]:
+    return {"parameters": model.parameters, "trained": model.trained, "memory_bytes": memory.peak}
+
+
+def asked(seen: Preview) -> tuple[Ask, ...]:
+    """What the method asks about one question, in the first step."""
+    method = Composed(seen.recipe.method)
+    return method.ask(seen.question, method.initial_memory(), Progress(1, 0.0))
+
+
+def engine(seen: Preview) -> Engine:
+    """The recipe's engine with what it leaves open as a run would derive it on this machine."""
+    return derived(seen.recipe.engine, seen.model.config, seen.model.device, seen.recipe.sampling.max_tokens)
+
+
+def training_footprint(seen: Preview) -> Footprint:
+    """The memory of `manyminds train` at most."""
+    method, asks = Composed(seen.recipe.method), asked(seen)
+    prompts = len({ask.prompt.expert for ask in asks}) * method.questions_per_step
+    answers = sum(ask.n for ask in asks) * method.questions_per_step
+    copies = 2 if "reference" in method.needs and seen.recipe.lora is None else 1
+    load = _load(seen, seen.recipe.optimizer, [(prompts, answers)], (prompts, answers), seen.recipe.sampling.max_tokens)
+    return footprint(seen.model, engine(seen), replace(load, copies=copies))
+
+
+def warmup_footprint(seen: Preview) -> Footprint:
+    """The memory of `manyminds warmup` at most. Raises UserError if the recipe has no such section."""
+    config = warm_up(seen)
+    longest = max((len(t.ids) for q in seen.questions["warmup"] for t in q.traces.values()), default=1)
+    rows = (config.rows_per_step, config.rows_per_step)
+    return footprint(seen.model, engine(seen), _load(seen, config.optimizer, [], rows, longest))
+
+
+def _load(
+    seen: Preview,
+    optimizer: OptimizerConfig,
+    draws: Sequence[tuple[int, int]],
+    update: tuple[int, int],
+    row_tokens: int,
+) -> Load:
+    """What is drawn at most, in training or evaluation, and the largest micro-batch: (prompts, answers) of each.
+
+    `row_tokens`: of the longest answer that is learnt.
+    """
+    recipe, model, at_once = seen.recipe, seen.model, engine(seen)
+    longest = max(len(ids) for questions in seen.questions.values() for q in questions for ids in q.prompt_ids.values())
+    rows, most = at_once.answers_at_once or 1, recipe.sampling.max_tokens
+    each = [(min(answers, rows), min(prompts, rows)) for prompts, answers in (*draws, *_evaluations(seen))]
+    answers, prompts = max(each, key=lambda its: its[0] * 3 * most + its[1] * 4 * longest)
+    batch = min(at_once.tokens_at_once or 1, update[0] * longest + update[1] * row_tokens)
+    halved = model.linear if optimizer.name == "muon" and recipe.lora is None else 0
+    return Load(
+        longest_prompt=longest,
+        max_tokens=most,
+        prompts=prompts,
+        answers=answers,
+        row_tokens=row_tokens,
+        batch_tokens=max(batch, longest + row_tokens),
+        batch_answers=max(1, min(update[1], batch // row_tokens)),
+        moments=2 * model.trained - halved,
+    )
+
+
+def _evaluations(seen: Preview) -> list[tuple[int, int]]:
+    """(prompts, answers) of what is drawn together when test and validation questions are asked."""
+    config, experts = seen.recipe.evaluation, len(seen.prompts) - 1
+    greedy = max(len(seen.questions["test"]), len(seen.questions["validation"])) * (experts + 1)
+    sampled = min(config.sampled_questions or len(seen.questions["test"]), len(seen.questions["test"])) * experts
+    return [(greedy, greedy), (sampled, sampled * config.samples)]
 
 
 def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

@@ -28,32 +28,57 @@ MEANINGS = {
     "traces": "worked answers to learn from",
     "parameters": "parameters",
     "trained": "of them are trained",
-    "memory_bytes": "bytes for weights, gradients and Adam (an estimate; activations come on top)",
+    "memory_bytes": "bytes of memory, at most (an estimate)",
 }
 
 
 @told()
-def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """See that a recipe means what you think it means.
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    rescue: Annotated[
+        bool, typer.Option("--rescue", help="Also ask the model some questions: would several experts help?")
+    ] = False,
+    questions: Annotated[int, typer.Option(min=4, help="With --rescue: how many training questions to ask.")] = 40,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="With --rescue: the model to ask, a Hugging Face folder.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """See that a recipe means what you think it means, and whether several experts would help.
 
     Shows one prompt per expert as text and token ids, gives the verifier the gold answer (which must score 1) and
     nonsense (which must score 0), and says which layer of the method says what and what rewards are added from. Reads
     no weights and needs no GPU. Rewards that ask a model are asked on one question.
 
+    With --rescue the model that training would start from is loaded and answers a sample of the training questions:
+    how many stay all wrong under the best single prompt, and how many under several with as many answers in all.
+
     \b
     Example:
       manyminds check recipes/demo.yaml
+      manyminds check recipes/demo.yaml --rescue --questions 100
 
     Writes no file. Exits with 2 if the verifier is wrong, or any reward fails, on any question that was tried.
     """
+    from manyminds.commands.rescuing import ask_for_rescue, show_rescue
     from manyminds.config import load_recipe
     from manyminds.preview import judged, preview
 
-    seen = preview(load_recipe(recipe, overrides or ()))
+    if model is not None and not rescue:
+        raise UserError("--model: `check` reads a model only to ask it; give --rescue too")
+    loaded = load_recipe(recipe, overrides or ())
+    seen = preview(loaded)
     shown, problems = judged(seen)
-    text, _ = consoles(as_json)
+    text, place = consoles(as_json)
+    asking = rescue and not problems  # a verifier that is wrong would be asked in vain
+    found, estimate = ask_for_rescue(loaded, model, questions, place) if asking else (None, None)
     if as_json:
-        print_json({"ok": not problems, **described(seen), "judged": shown, "problems": problems})
+        more = {"rescue": estimate} if rescue else {}
+        print_json({"ok": not problems, **described(seen), "judged": shown, "problems": problems, **more})
     else:
         show_prompts(text, seen)
         show_method(text, seen)
@@ -62,6 +87,8 @@ def check(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fal
     if problems:
         what = "the rewards are" if len(seen.rewards) > 1 else "the verifier is"
         raise UserError(f"{recipe}: {what} wrong {len(problems)} times, first: {problems[0]}")
+    if found is not None and estimate is not None and not as_json:
+        show_rescue(text, found, estimate)
     if not as_json:
         text.print("\nAll is well.")
 
@@ -146,15 +173,21 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     """A --dry-run: the resolved recipe, the prompts, the method, and what it costs at most. Raises UserError."""
     import yaml
 
+    from manyminds import derivation
     from manyminds.config import dump
-    from manyminds.preview import preview, training_cost, warmup_cost
+    from manyminds.preview import preview, training_cost, training_footprint, warmup_cost, warmup_footprint
 
     seen = preview(recipe)
-    cost = warmup_cost(seen) if stage == "warmup" else training_cost(seen)
+    warming = stage == "warmup"
+    cost = warmup_cost(seen) if warming else training_cost(seen)
+    memory = warmup_footprint(seen) if warming else training_footprint(seen)
+    derived = derivation.of_warmup(seen) if warming else derivation.of_training(seen)
     folder = recipe.warmup_folder if stage == "warmup" else recipe.folder
     text, _ = consoles(as_json)
     if as_json:
-        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), "estimate": cost})
+        parts = {"held": memory.held, **memory.phases}
+        plan = {"estimate": cost, "memory": parts, "derivation": list(derived)}
+        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), **plan})
         return
     heading(text, "The recipe, everything resolved")
     plain(text, yaml.safe_dump(dump(seen.recipe), sort_keys=False, allow_unicode=True))
@@ -164,6 +197,10 @@ def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
     heading(text, f"What {'the warm-up' if stage == 'warmup' else 'training'} costs")
     width = max(len(f"{value:,}") for value in cost.values())
     plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
+    for line in derivation.of_memory(memory):
+        plain(text, f"  memory: {line}")
+    heading(text, "What was derived, and why")
+    plain(text, "\n".join(f"  {line}" for line in derived))
     text.print()
     plain(text, f"Nothing was written. The run would go to {folder}.")
     if problem := refusal(seen.recipe, stage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,17 +24,48 @@ def memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a machine has room for at once: by a quarter of its `memory` each, and the most that gains anything.
+
+    `token` and `answer` are the bytes that one of them takes; a whole number of them fits, and it may be none.
+    """
+
+    memory: int
+    token: int
+    answer: int
+    most_tokens: int
+    most_answers: int
+
+    @property
+    def tokens(self) -> int:
+        return int(SHARE * self.memory / self.token)
+
+    @property
+    def answers(self) -> int:
+        return int(SHARE * self.memory / self.answer)
+
+
+def room(engine: Engine, config: Any, device: torch.device, max_tokens: int) -> Room:
+    """What the device has room for of a model of this configuration, with answers of up to `max_tokens` tokens."""
+    on_cuda = device.type == "cuda"
+    most = (TOKENS_ON_CUDA, ANSWERS_ON_CUDA) if on_cuda else (TOKENS_ON_CPU, ANSWERS_ON_CPU)
+    answer = 3 * max_tokens * kv_bytes(config) // 2
+    return Room(memory_bytes(device), activation_bytes(config, engine), answer, *most)
+
+
 def fitted(engine: Engine, model: Any, max_tokens: int = 1) -> Engine:
     """The engine with what it left open derived; answers have up to `max_tokens` tokens."""
-    on_cuda = model.device.type == "cuda"
-    budget = SHARE * memory_bytes(model.device)
-    tokens = min(TOKENS_ON_CUDA if on_cuda else TOKENS_ON_CPU, int(budget / activation_bytes(model.config, engine)))
-    answers = min(
-        ANSWERS_ON_CUDA if on_cuda else ANSWERS_ON_CPU, int(budget / (1.5 * max_tokens * kv_bytes(model.config)))
-    )
+    return derived(engine, model.config, model.device, max_tokens)
+
+
+def derived(engine: Engine, config: Any, device: torch.device, max_tokens: int) -> Engine:
+    """As `fitted`, of a model that is not there yet."""
+    has = room(engine, config, device, max_tokens)
+    tokens, answers = min(has.most_tokens, has.tokens), min(has.most_answers, has.answers)
     return engine.model_copy(
         update={
-            "precision": engine.precision or ("mixed" if on_cuda else "float32"),
+            "precision": engine.precision or ("mixed" if device.type == "cuda" else "float32"),
             "tokens_at_once": engine.tokens_at_once or max(1, tokens),
             "answers_at_once": engine.answers_at_once or max(1, answers),
         }
@@ -53,6 +85,29 @@ def kv_bytes(config: Any) -> int:
     """What a token takes in the cache, in float32."""
     heads = _largest(config, "num_key_value_heads", "num_attention_heads") or 1
     return 4 * 2 * _largest(config, "num_hidden_layers") * heads * _head_dim(config)
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The sizes of a model, as its configuration tells them; the largest where layers differ."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+
+def widths(config: Any) -> Widths:
+    """The sizes that decide what attention, cache and head take."""
+    heads = _largest(config, "num_attention_heads")
+    return Widths(
+        _largest(config, "num_hidden_layers"),
+        heads,
+        _largest(config, "num_key_value_heads") or heads,
+        _head_dim(config),
+        _largest(config, "vocab_size"),
+    )
 
 
 def _head_dim(config: Any) -> int:
