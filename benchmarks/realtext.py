@@ -1,6 +1,6 @@
 """Does a small model from scratch learn to read real word problems, and what does each kind of RL add to that?
 
-    python benchmarks/realtext.py DATA [--seeds 0,1,2] [--json] [--out benchmarks/results/realtext.json] [--plot realtext.png]
+    python benchmarks/realtext.py DATA [--seeds 0,1,2] [--json] [--out FILE] [--plot FILE.png]
 
 DATA holds the folders `multiarith` and `svamp`, each with `train.jsonl` and `dev.jsonl` (realtext_data.py says with
 which columns). Real and generated questions are written for `recipes/word_problems.yaml`, with a model of random
@@ -27,6 +27,7 @@ import torch
 import typer
 import word_model
 from realtext_data import SETS, Sizes, Split
+from realtext_page import GROUPS as TITLES
 from rich.console import Console
 from rich.table import Table
 from telling import AsJson, Out, give, tell
@@ -44,8 +45,8 @@ from manyminds.statistics import paired
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "word_problems.yaml"
 ARMS = {"grpo": "GRPO on all experts", "meml_grpo": "MEML-GRPO"}
+SIZES = Sizes()
 GROUPS = (*SETS, "both")
-TITLES = {"multiarith": "MultiArith", "svamp": "SVAMP", "both": "both"}
 COLOURS = {"before": "#6b6b70", "grpo": "#0072b2", "meml_grpo": "#c96a00"}
 
 
@@ -67,9 +68,9 @@ def recipe(work: Path, number: int, seed: int, arm: str, overrides: Sequence[str
     return load_recipe(RECIPE, [*overrides, *method, *own])
 
 
-def measured(folder: Path, name: str, templates: Mapping[str, str]) -> dict[str, Any]:
-    """Test accuracies of an evaluation: per data set under each prompt, and where the template was seen before."""
-    found = json.loads((folder / "evaluation" / f"{name}.json").read_text(encoding="utf-8"))
+def measured(folder: Path, templates: Mapping[str, str]) -> dict[str, Any]:
+    """Test accuracies of a finished run: per data set under each prompt, and by where the template was seen before."""
+    found = json.loads((folder / "evaluation" / "after.json").read_text(encoding="utf-8"))
     experts, answers = found["experts"], found["answers"]
     accuracy = {}
     for group in GROUPS:
@@ -98,13 +99,13 @@ def curve(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-def cell(folder: Path, evaluation: str, costs: Mapping[str, float], templates: Mapping[str, str]) -> dict[str, Any]:
+def cell(its: Result, templates: Mapping[str, str]) -> dict[str, Any]:
     """What a finished run came to."""
-    return {**costs, "validation": curve(folder), **measured(folder, evaluation, templates)}
+    return {"step": its.step, **its.costs, "validation": curve(its.folder), **measured(its.folder, templates)}
 
 
 def differences(cells: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean accuracy of the experts, in points, paired over seeds: each arm against its warm-up, and between the arms."""
+    """Mean accuracy of the experts, in points, paired over seeds: each arm against its warm-up and against the other."""
 
     def mean(one: Mapping[str, Any], group: str) -> float:
         return 100 * float(one["accuracy"][group]["mean"]["value"])
@@ -113,7 +114,9 @@ def differences(cells: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any
     for group in GROUPS:
         its = {arm: {seed: mean(one, group) for seed, one in runs.items()} for arm, runs in cells.items()}
         start = {seed: mean(before[one["warmup"]], group) for runs in cells.values() for seed, one in runs.items()}
-        found[group] = {f"{arm} - before": paired([v - start[s] for s, v in of.items()]) for arm, of in its.items() if of}
+        found[group] = {
+            f"{arm} - before": paired([v - start[s] for s, v in of.items()]) for arm, of in its.items() if of
+        }
         both = [seed for seed in its["meml_grpo"] if seed in its["grpo"]]
         if both:
             gaps = [its["meml_grpo"][seed] - its["grpo"][seed] for seed in both]
@@ -199,7 +202,7 @@ def measure(
     command: str,
     out: Path | None = None,
     *,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = SIZES,
     model: Mapping[str, int] | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -226,10 +229,12 @@ def measure(
         if str(number) not in found["before"]:
             done = Result.read(first.warmup_folder)
             its = done or warmup(first, resume=True, watch=partial(note, f"warm-up {number}"))
-            found["before"][str(number)] = cell(its.folder, "after", its.costs, templates)
+            found["before"][str(number)] = cell(its, templates)
         for arm in ARMS:
-            its = train(recipe(work, number, seed, arm, shared), resume=True, watch=partial(note, f"{arm}, seed {seed}"))
-            found["cells"][arm][str(seed)] = {"warmup": str(number), **cell(its.folder, "after", its.costs, templates)}
+            its = train(
+                recipe(work, number, seed, arm, shared), resume=True, watch=partial(note, f"{arm}, seed {seed}")
+            )
+            found["cells"][arm][str(seed)] = {"warmup": str(number), **cell(its, templates)}
             found["differences"] = differences(found["cells"], found["before"])
             found["wall_seconds"] = time.perf_counter() - began
             give(found, None, out=out)

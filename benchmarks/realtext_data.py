@@ -31,9 +31,9 @@ class Sizes:
 
     validation: int = 60
     warmup_share: float = 0.6
-    generated: int = 8000
-    sums: int = 8000
-    per_question: int = 4
+    generated: int = 5000
+    sums: int = 3000
+    per_question: int = 3
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def write(split: Split, folder: Path) -> dict[str, str]:
     files = {name: folder / f"{name}.jsonl" for name in tables}
     for name, lines in tables.items():
         text = "".join(f"{json.dumps(line)}\n" for line in lines)
-        if not files[name].exists() or files[name].read_text(encoding="utf-8") != text:  # another seed may be reading it
+        if (
+            not files[name].exists() or files[name].read_text(encoding="utf-8") != text
+        ):  # another seed may be reading it
             files[name].write_text(text, encoding="utf-8")
     return {name: str(path) for name, path in files.items()}
 

@@ -28,7 +28,10 @@ OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
 SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 COUNTED = re.compile(r"\b\d+ (?:more |other )?([a-z]+[^s\W]s)\b")
-UNITS = frozenset("cents days dollars grams hours inches miles minutes months ones ounces pounds times weeks years".split())
+UNITS = frozenset(
+    ("cents", "days", "dollars", "grams", "hours", "inches", "miles", "minutes", "months", "ones", "ounces", "pounds")
+    + ("times", "weeks", "years")
+)
 STYLES = ("equation", "steps", "program")
 TRIES = 400
 TABLE = 12
@@ -75,8 +78,10 @@ def value(tree: Tree) -> Fraction:
 
 
 def natural(tree: Tree) -> bool:
-    """Whether every number on the way and the result is a whole number, and none is negative; nothing is divided by 0."""
-    if not isinstance(tree, Fraction) and not (natural(tree[1]) and natural(tree[2]) and (tree[0] != "/" or value(tree[2]))):
+    """Whether all numbers on the way and the result are whole and not negative, and nothing is divided by 0."""
+    if not isinstance(tree, Fraction) and not (
+        natural(tree[1]) and natural(tree[2]) and (tree[0] != "/" or value(tree[2]))
+    ):
         return False
     return (its := value(tree)).denominator == 1 and its >= 0
 

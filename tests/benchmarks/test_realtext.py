@@ -21,7 +21,13 @@ TEXTS = (
 )
 SMALL = [
     *("warmup.steps=3", "warmup.rows_per_step=4", "warmup.optimizer.schedule.decay_steps=1"),
-    *("warmup.evaluate_every=2", "steps=2", "sampled_tokens=100000", "sampling.max_tokens=4", "engine.precision=float32"),
+    *(
+        "warmup.evaluate_every=2",
+        "steps=2",
+        "sampled_tokens=100000",
+        "sampling.max_tokens=4",
+        "engine.precision=float32",
+    ),
     *("evaluation={every: 2, questions: 2, samples: 2, group: 2}", "checkpoint.every=1"),
 ]
 
@@ -55,7 +61,7 @@ def test_the_tokenizer_reads_words_and_digits(load: Load) -> None:
     assert words.decode(words("13+5=18\n#### 18")["input_ids"]) == "13+5=18\n####18"
     chat = [{"role": "system", "content": "Answer in steps."}, {"role": "user", "content": "pens and pens"}]
     ids = words.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-    assert words.convert_ids_to_tokens(ids) == ["<bos>", *"answer in steps".split(), ".", *"pens and pens =".split()]
+    assert words.convert_ids_to_tokens(ids) == ["<bos>", "answer", "in", "steps", ".", "pens", "and", "pens", "="]
 
 
 def test_guesses(load: Load) -> None:
@@ -92,7 +98,6 @@ def test_the_script_from_end_to_end(load: Load, tmp_path: Path, monkeypatch: pyt
     assert str(tmp_path) not in json.dumps(found)
 
     monkeypatch.setattr(realtext, "warmup", None)  # nothing is run twice
-    monkeypatch.setattr(realtext, "warmup", lambda recipe, **_: realtext_result(recipe.warmup_folder))
     again = realtext.measure(source, [0, 3], 1, work, 1, "a command", None, **settings)
     assert again["cells"] == found["cells"]
     realtext.draw(found, tmp_path / "figure.png")
@@ -101,8 +106,13 @@ def test_the_script_from_end_to_end(load: Load, tmp_path: Path, monkeypatch: pyt
     realtext.show(found, console)
     assert "MEML-GRPO, seed 3" in console.export_text()
 
+    tables = load("realtext_page").markdown(found)
+    accuracy = found["cells"]["grpo"]["3"]["accuracy"]["svamp"]["mean"]
+    assert f"| GRPO on all experts | 3 | 0.0 [0, 0] | {100 * accuracy['value']:.1f} [" in tables
+    assert tables.count("| MEML-GRPO |") == 5 + 1  # a row for each seed and one in each other table of arms
 
-def realtext_result(folder: Path) -> Any:
-    from manyminds.result import Result
 
-    return Result.read(folder)
+def test_the_page_shows_the_committed_results(load: Load) -> None:
+    page = load("realtext_page")
+    text = (Path(__file__).parents[2] / "docs" / "realtext.md").read_text(encoding="utf-8")
+    assert page.markdown(json.loads(page.RESULTS.read_text(encoding="utf-8"))) in text

@@ -27,7 +27,12 @@ ROWS = [
         "answer": "16",
         "equation": "( ( 7.0 - 3.0 ) * 4.0 )",
     },
-    {"id": "c", "question": "Tom split 48 pieces into 6 boxes. How many in each?", "answer": "8", "equation": "48.0/6.0"},
+    {
+        "id": "c",
+        "question": "Tom split 48 pieces into 6 boxes. How many in each?",
+        "answer": "8",
+        "equation": "48.0/6.0",
+    },
 ]
 
 
@@ -76,7 +81,8 @@ def test_generated_answers_follow_from_the_generated_text(load: Load) -> None:
         assert all(last_line(p.worked(style)) == p.answer for style in problems.STYLES)
         if p.template == "a":  # a person stays one person, a thing one thing
             plural = re.findall(r"\d+ (\w+)", p.text)
-            assert plural[0] == plural[1] and plural[0] in words.things
+            assert plural[0] == plural[1]
+            assert plural[0] in words.things
             assert re.match(r"(\w+) had .* while (?!\1)(\w+) had", p.text)
         assert problems.masked(p.text.replace("crates", "boxes"), words) != p.text
     assert {p.template for p in made} == {"a", "b", "c"}
@@ -99,7 +105,10 @@ def test_products_and_quotients_stay_within_the_table(load: Load) -> None:
 
 def test_names_are_told_from_other_words(load: Load) -> None:
     problems = load("word_problems")
-    texts = ("On Monday Tom saw 5 boxes. Tom took 2 boxes and 3 days.", "Then Debby met Tom. Debby had 7 dollars, 9 dollars.")
+    texts = (
+        "On Monday Tom saw 5 boxes. Tom took 2 boxes and 3 days.",
+        "Then Debby met Tom. Debby had 7 dollars, 9 dollars.",
+    )
     its = [problems.Problem(str(i), text, Fraction(1), str(i)) for i, text in enumerate(texts)]
     words = problems.words(its)
     assert words.names == ("Debby", "Tom")
