@@ -105,7 +105,7 @@ def cell(its: Result, templates: Mapping[str, str]) -> dict[str, Any]:
 
 
 def differences(cells: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean accuracy of the experts, in points, paired over seeds: each arm against its warm-up and against the other."""
+    """Mean accuracy of the experts, in points, paired over seeds: each arm against its warm-up, and the arms."""
 
     def mean(one: Mapping[str, Any], group: str) -> float:
         return 100 * float(one["accuracy"][group]["mean"]["value"])

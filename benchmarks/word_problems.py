@@ -29,8 +29,10 @@ SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 COUNTED = re.compile(r"\b\d+ (?:more |other )?([a-z]+[^s\W]s)\b")
 UNITS = frozenset(
-    ("cents", "days", "dollars", "grams", "hours", "inches", "miles", "minutes", "months", "ones", "ounces", "pounds")
-    + ("times", "weeks", "years")
+    [
+        *("cents", "days", "dollars", "grams", "hours", "inches", "miles", "minutes", "months", "ones", "ounces"),
+        *("pounds", "times", "weeks", "years"),
+    ]
 )
 STYLES = ("equation", "steps", "program")
 TRIES = 400
