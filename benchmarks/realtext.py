@@ -80,7 +80,7 @@ def measured(folder: Path, templates: Mapping[str, str]) -> dict[str, Any]:
     for where in ("warmup", "train", "new"):
         its = [answer for answer in answers if templates[answer["id"]] == where]
         seen[where] = {"questions": len(its)} | (intervals(values(its, experts), [])["mean"] if its else {})
-    rest = {key: one for key, one in found["metrics"].items() if key in ("vote", "oracle") or key.startswith("pass")}
+    rest = {key: one for key, one in found["metrics"].items() if key == "oracle" or key.startswith("pass")}
     return {"best_expert": found["best_expert"], "accuracy": accuracy, "by_template": seen, "metrics": rest}
 
 

@@ -32,7 +32,7 @@ class Sizes:
     validation: int = 60
     warmup_share: float = 0.6
     generated: int = 5000
-    sums: int = 3000
+    sums: int = 2000
     per_question: int = 3
 
 
@@ -84,14 +84,14 @@ def write(split: Split, folder: Path) -> dict[str, str]:
     """The sets as the task `jsonl` reads them, traces of every style for warm-up and training; its keys and files."""
     folder.mkdir(parents=True, exist_ok=True)
     problems = {"warmup": split.warmup, "train": split.train}
-    tables: dict[str, Iterable[Mapping[str, str]]] = {
-        name: ({"id": p.id, "question": p.text, "answer": p.answer, "solution": p.worked("steps")} for p in its)
+    tables: dict[str, Iterable[Mapping[str, Any]]] = {
+        name: ({"id": p.id, "question": p.text, "answer": p.answer, "solution": p.worked("equation")} for p in its)
         for name, its in problems.items()
     }
     for name, kept in (("validation", split.validation), ("test", split.test)):
         tables[name] = ({key: row[key] for key in ("id", "question", "answer")} for row in kept)
     tables["experts_file"] = (
-        {"id": p.id, "expert": style, "solution": p.worked(style)}
+        {"id": p.id, "expert": style, "solution": p.worked(style), "correct": True}
         for p in (*split.warmup, *split.train)
         for style in STYLES
     )

@@ -63,7 +63,7 @@ def averaged(found: Mapping[str, Any], head: str, columns: Mapping[str, Callable
 
 
 def prompts(found: Mapping[str, Any]) -> str:
-    """Accuracy on both data sets under each prompt, of the vote and of the best answer."""
+    """Accuracy on both data sets under each prompt, and what one of several answers reaches."""
     names = next(iter(found["before"].values()))["accuracy"]["both"]
     columns: dict[str, Callable[[Any], float]] = {
         name: lambda one, name=name: one["accuracy"]["both"][name]["value"] for name in names

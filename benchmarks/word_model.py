@@ -10,8 +10,8 @@ from typing import Any
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 MARKER = "####"
-PIECE = rf"{MARKER}|[a-z]+|\n|[^\sa-z]"
-"""A word, a digit, a sign or the end of a line; spaces are left out."""
+PIECE = rf"{MARKER}|[a-z]+|\d{{1,3}}|\n|[^\sa-z]"
+"""A word, up to three digits, a sign or the end of a line; spaces are left out."""
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'user' %} ={% endif %}"
@@ -21,7 +21,8 @@ CONTEXT = 256
 
 
 def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
-    """One token per word in small letters, digit and sign: those of `always`, and those that stand twice in `texts`.
+    """One token per word in small letters, number of up to three digits, and sign: all numbers, what is in `always`, and
+    what stands twice in `texts`.
 
     Every other word is `<unk>`. Answers are decoded without spaces, as the traces are written.
     """
@@ -31,7 +32,8 @@ def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
     counted = Counter(piece for text in texts for piece in re.findall(PIECE, text.lower()))
     known = [piece for text in always for piece in re.findall(PIECE, text.lower())]
     often = sorted(piece for piece, times in counted.items() if times > 1)
-    pieces = dict.fromkeys([PAD, BOS, EOS, UNKNOWN, "\n", MARKER, *"0123456789+-*/=()abcdefgh", *known, *often])
+    numbers = [f"{i:0{width}}" for width in (1, 2, 3) for i in range(10**width)]
+    pieces = dict.fromkeys([PAD, BOS, EOS, UNKNOWN, "\n", MARKER, *"+-*/=(),abcdefgh", *numbers, *known, *often])
     core = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token=UNKNOWN))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Sequence(

@@ -3,7 +3,7 @@
 A problem is a text and an equation over the numbers that stand in it. Another one of the same template has fresh
 numbers of the same length, and often other names and things, each put in the place of every occurrence of the old one;
 its answer is computed from the equation, never written down. Templates come from the questions that are handed in and
-from nowhere else, so what was kept back stays unseen.
+from nowhere else, so what was kept back stays unseen. Answers are formulas, which a calculator (`calculated`) works out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import MappingProxyType
+
+from manyminds.rewards import reward
 
 Tree = Fraction | tuple[str, "Tree", "Tree"]
 """A number, or an operation on two trees."""
@@ -34,7 +37,8 @@ UNITS = frozenset(
         *("pounds", "times", "weeks", "years"),
     ]
 )
-STYLES = ("equation", "steps", "program")
+STYLES = ("equation", "program", "postfix")
+MARKER, VARIABLES = "####", "abcdefgh"
 TRIES = 400
 TABLE = 12
 
@@ -57,13 +61,15 @@ class Problem:
         return solution(self.tree, style)
 
 
-def parse(equation: str) -> Tree:
-    """The tree of an equation such as `X=((7.0+5.0)*3.0)`; ValueError for anything but numbers and + - * /."""
+def parse(equation: str, names: Mapping[str, Tree] = MappingProxyType({})) -> Tree:
+    """The tree of an equation such as `X=((7.0+5.0)*3.0)`; ValueError for anything but numbers, `names` and + - * /."""
 
     def read(node: ast.expr) -> Tree:
         match node:
             case ast.Constant(int() | float() as number):
                 return Fraction(str(number))
+            case ast.Name(name) if name in names:
+                return names[name]
             case ast.BinOp(left, op, right) if type(op) in SIGNS:
                 return SIGNS[type(op)], read(left), read(right)
         raise ValueError(f"{equation!r} is not an equation over + - * /")
@@ -119,22 +125,26 @@ def read(rows: Iterable[Mapping[str, str]]) -> list[Problem]:
 
 
 def solution(tree: Tree, style: str) -> str:
-    """The problem worked out: as one equation, one operation a line, or as a program that names what it computes."""
-    answer = shown(value(tree))
+    """How the answer comes about: as an equation, a program that names what it computes, or signs after their numbers.
+
+    After the marker stands what is to be worked out, not its result: `calculated` does that.
+    """
     if style == "equation":
-        return f"{_flat(tree)}={answer}\n#### {answer}"
+        return f"#### {_flat(tree)}"
     lines: list[str] = []
+    after: list[str] = []
 
     def visit(node: Tree) -> str:
         if isinstance(node, Fraction):
+            after.append(shown(node))
             return shown(node)
-        sign, left, right = node[0], visit(node[1]), visit(node[2])
-        name = shown(value(node)) if style == "steps" else "abcdefgh"[len(lines)]
-        lines.append(f"{left}{sign}{right}={name}" if style == "steps" else f"{name}={left}{sign}{right}")
-        return name
+        line = f"{visit(node[1])}{node[0]}{visit(node[2])}"
+        after.append(node[0])
+        lines.append(f"{VARIABLES[len(lines)]}={line}")
+        return VARIABLES[len(lines) - 1]
 
-    visit(tree)
-    return "\n".join([*lines, f"#### {answer}"])
+    result = visit(tree)
+    return "\n".join([*lines, f"#### {result}"]) if style == "program" else f"#### {','.join(after)}"
 
 
 def _flat(tree: Tree, inner: bool = False) -> str:
@@ -142,6 +152,37 @@ def _flat(tree: Tree, inner: bool = False) -> str:
         return shown(tree)
     flat = f"{_flat(tree[1], True)}{tree[0]}{_flat(tree[2], True)}"
     return f"({flat})" if inner else flat
+
+
+@reward
+def calculated(response: str, answer: str) -> bool:
+    """Whether what stands after the marker comes to the gold answer, with the names that the lines before it give.
+
+    Worked out exactly; what is no such formula, or divides by 0, is wrong.
+    """
+    text, found, last = response.rpartition(MARKER)
+    names: dict[str, Tree] = {}
+    try:
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            name, _, formula = line.partition("=")
+            names[name] = parse(formula, names)
+        tree = _stacked(last.strip().split(",")) if "," in last else parse(last, names)
+        return bool(found) and shown(value(tree)) == answer
+    except (SyntaxError, ValueError, ZeroDivisionError, IndexError, RecursionError):
+        return False
+
+
+def _stacked(pieces: Sequence[str]) -> Tree:
+    """The tree of a formula with its signs after their numbers."""
+    stack: list[Tree] = []
+    for piece in pieces:
+        if piece in OPERATIONS:
+            right, left = stack.pop(), stack.pop()
+            stack.append((piece, left, right))
+        else:
+            stack.append(parse(piece))
+    (tree,) = stack
+    return tree
 
 
 @dataclass(frozen=True, slots=True)

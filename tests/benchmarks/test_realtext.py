@@ -55,10 +55,10 @@ def written(folder: Path, count: int) -> Path:
 
 def test_the_tokenizer_reads_words_and_digits(load: Load) -> None:
     words = load("word_model").tokenizer(["Tom had pens, pens and a pen", "had and,"], ["Answer in steps."])
-    ids = words("Had TOM 12 pens?\n#### 305")["input_ids"]
-    assert words.convert_ids_to_tokens(ids) == ["had", "<unk>", "1", "2", "pens", "<unk>", "\n", "####", "3", "0", "5"]
-    assert "<unk>" not in words.decode(words("a=3+2\nb=6-a\n(#### 1)")["input_ids"])
-    assert words.decode(words("13+5=18\n#### 18")["input_ids"]) == "13+5=18\n####18"
+    ids = words("Had TOM 12 pens?\n#### 3051")["input_ids"]
+    assert words.convert_ids_to_tokens(ids) == ["had", "<unk>", "12", "pens", "<unk>", "\n", "####", "305", "1"]
+    for text in ("a=3+2\nb=6-a\n####b", "####(898051-2)*7/1", "####2,3,+,0,05,-"):
+        assert words.decode(words(text)["input_ids"]) == text
     chat = [{"role": "system", "content": "Answer in steps."}, {"role": "user", "content": "pens and pens"}]
     ids = words.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     assert words.convert_ids_to_tokens(ids) == ["<bos>", "answer", "in", "steps", ".", "pens", "and", "pens", "="]
@@ -91,7 +91,7 @@ def test_the_script_from_end_to_end(load: Load, tmp_path: Path, monkeypatch: pyt
     assert found["before"].keys() == {"0"}
     assert [*found["cells"]["grpo"]] == [*found["cells"]["meml_grpo"]] == ["3"]
     for one in (found["before"]["0"], found["cells"]["meml_grpo"]["3"]):
-        assert one["accuracy"]["both"].keys() == {"plain", "equation", "steps", "program", "mean"}
+        assert one["accuracy"]["both"].keys() == {"plain", "equation", "program", "postfix", "mean"}
         assert sum(its["questions"] for its in one["by_template"].values()) == 24
     assert found["cells"]["grpo"]["3"]["sampled_tokens"] > 0
     assert found["differences"]["both"]["meml_grpo - grpo"]["differences"] == [0.0]  # nobody knows anything yet

@@ -36,22 +36,45 @@ ROWS = [
 ]
 
 
-def last_line(text: str) -> str:
-    return text.rpartition("#### ")[2]
-
-
 def test_a_problem_is_worked_out_in_every_style(load: Load) -> None:
     problems = load("word_problems")
     tree = problems.parse("X=((32.0+42.0)-35.0)")
     assert problems.value(tree) == Fraction(39)
-    assert problems.solution(tree, "equation") == "(32+42)-35=39\n#### 39"
-    assert problems.solution(tree, "steps") == "32+42=74\n74-35=39\n#### 39"
-    assert problems.solution(tree, "program") == "a=32+42\nb=a-35\n#### 39"
+    assert problems.solution(tree, "equation") == "#### (32+42)-35"
+    assert problems.solution(tree, "program") == "a=32+42\nb=a-35\n#### b"
+    assert problems.solution(tree, "postfix") == "#### 32,42,+,35,-"
     nested = problems.parse("( 6.0 - ( 3.0 + 2.0 ) )")
-    assert problems.solution(nested, "equation") == "6-(3+2)=1\n#### 1"
-    assert problems.solution(nested, "program") == "a=3+2\nb=6-a\n#### 1"
+    assert problems.solution(nested, "equation") == "#### 6-(3+2)"
+    assert problems.solution(nested, "program") == "a=3+2\nb=6-a\n#### b"
+    assert problems.solution(nested, "postfix") == "#### 6,3,2,+,-"
     with pytest.raises(ValueError, match="is not an equation"):
         problems.parse("__import__('os')")
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("#### 7", True),
+        ("####2*3+1", True),
+        ("####2,3,*,1,+", True),
+        ("a=2*3\nb=a+1\n#### b", True),
+        ("####(2*3)-1", False),
+        ("7", False),
+        ("", False),
+        ("####", False),
+        ("####b", False),
+        ("a=b\n####a", False),
+        ("####7/0", False),
+        ("####2,3", False),
+        ("####+,2", False),
+        ("####((", False),
+        ("####2**3-1", False),
+        ("####abs(7)", False),
+        ("####" + "(" * 300 + "7" + ")" * 300, False),
+    ],
+)
+def test_the_calculator_works_out_what_is_written_and_nothing_else(load: Load, response: str, right: bool) -> None:
+    assert load("word_problems").calculated.function(response, "7") is right
 
 
 def test_rows_whose_equation_does_not_give_the_answer_are_left_out(load: Load) -> None:
@@ -78,7 +101,7 @@ def test_generated_answers_follow_from_the_generated_text(load: Load) -> None:
         assert Fraction(p.answer) == by_hand[p.template](*stand) > 0
         old = next(row["question"] for row in ROWS if row["id"] == p.template)
         assert [len(n) for n in re.findall(r"\d+", old) if len(n) > 1] <= [len(str(n)) for n in stand]
-        assert all(last_line(p.worked(style)) == p.answer for style in problems.STYLES)
+        assert all(problems.calculated.function(p.worked(style), p.answer) for style in problems.STYLES)
         if p.template == "a":  # a person stays one person, a thing one thing
             plural = re.findall(r"\d+ (\w+)", p.text)
             assert plural[0] == plural[1]
@@ -128,7 +151,7 @@ def test_real_questions_divide_without_a_leak(load: Load) -> None:
     masks = [{problems.masked(p.text, split.known) for p in of if p.id == p.template} for of in its.values()]
     assert not masks[0] & masks[1]  # reinforcement learning asks what the warm-up has not read
     for p in (*split.warmup, *split.train):
-        assert eval(problems.solution(p.tree, "equation").partition("=")[0]) == int(p.answer)
+        assert eval(p.worked("equation").removeprefix("#### ")) == int(p.answer)
     real = {row["id"] for name in data.SETS for row in data.rows(DATA / name / "train.jsonl")}
     kept = {row["id"] for row in split.validation}
     assert {p.template for p in (*split.warmup, *split.train)} <= (real - kept) | {"sum"}
