@@ -21,7 +21,7 @@ CONTEXT = 256
 
 
 def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
-    """One token per word in small letters, number of up to three digits, and sign: all numbers, what is in `always`, and
+    """One token per word in small letters, number of up to three digits, and sign: numbers, what is in `always`, and
     what stands twice in `texts`.
 
     Every other word is `<unk>`. Answers are decoded without spaces, as the traces are written.

@@ -3,7 +3,7 @@
 A problem is a text and an equation over the numbers that stand in it. Another one of the same template has fresh
 numbers of the same length, and often other names and things, each put in the place of every occurrence of the old one;
 its answer is computed from the equation, never written down. Templates come from the questions that are handed in and
-from nowhere else, so what was kept back stays unseen. Answers are formulas, which a calculator (`calculated`) works out.
+from nowhere else, so what was kept back stays unseen. Answers are formulas; `calculated` works them out.
 """
 
 from __future__ import annotations
