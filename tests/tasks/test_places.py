@@ -136,3 +136,10 @@ def test_folders_without_the_library(there: Path, monkeypatch: pytest.MonkeyPatc
             UserError, match=r'needs `datasets`, .* run `pip install "manyminds\[data\]"`, or name a file'
         ):
             read_rows(place, "train")
+
+
+def test_what_makes_the_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"as org/name; `manyminds collect RECIPE` makes one\.$"):
+        read_rows(tmp_path / "experts.jsonl", "experts_file")
+    with pytest.raises(UserError, match=r"as org/name\.$"):
+        read_rows(tmp_path / "mine.jsonl", "questions")

@@ -90,7 +90,9 @@ def check(
     if found is not None and estimate is not None and not as_json:
         show_rescue(text, found, estimate)
     if not as_json:
-        text.print("\nAll is well.")
+        count = len(seen.notes)
+        heed = {0: "", 1: ", but for what the note above says"}.get(count, f", but for what {count} notes above say")
+        plain(text, f"\nAll is well{heed}.")
 
 
 @told()

@@ -25,6 +25,9 @@ PLACE = re.compile(r"(?P<base>.+?)(@(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+))?"
 HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 SHARD = re.compile(r"(?P<head>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<tail>\..*)")
 
+MAKES = {"experts_file": "; `manyminds collect RECIPE` makes one"}
+"""What makes a file that is not there."""
+
 
 def read_rows(place: str | Path, key: str) -> Iterator[Row]:
     """The rows of a file, folder or data set. `key` is the recipe's key that names it. Raises UserError."""
@@ -47,7 +50,7 @@ def read_rows(place: str | Path, key: str) -> Iterator[Row]:
         return _hub(base, config, split, key)
     raise UserError(
         f"task.{key}: there is no file or folder {base}; name a file ({', '.join(READERS)}), a folder, or a data set "
-        "of the Hugging Face hub as org/name."
+        f"of the Hugging Face hub as org/name{MAKES.get(key, '')}."
     )
 
 
