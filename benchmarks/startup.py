@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--processes 10] [--json] [--out benchmarks/results/startup.json]
 
 Each in fresh processes, after one that fills the disk's cache; medians. A Python that does nothing stands beside them.
-Claimed, by the clock: less than 0.3 s and 0.5 s, and nothing heavy imported on the way (tests/test_imports.py). Where other
-work is going on (see "load") the clock shows the wait for a core, and the processor's seconds stay what they are.
+Claimed, by the clock: less than 0.3 s and 0.5 s, and nothing heavy imported on the way (tests/test_imports.py). Where
+other work is going on (see "load") the clock shows the wait for a core; the processor's seconds stay what they are.
 """
 
 from __future__ import annotations

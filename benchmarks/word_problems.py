@@ -12,6 +12,7 @@ import ast
 import operator
 import random
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,9 @@ def parse(equation: str, names: Mapping[str, Tree] = MappingProxyType({})) -> Tr
                 return SIGNS[type(op)], read(left), read(right)
         raise ValueError(f"{equation!r} is not an equation over + - * /")
 
-    return read(ast.parse(equation.rpartition("=")[2].strip(), mode="eval").body)
+    with warnings.catch_warnings():  # of "3and 4", which a model may write
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return read(ast.parse(equation.rpartition("=")[2].strip(), mode="eval").body)
 
 
 def value(tree: Tree) -> Fraction:

@@ -47,8 +47,9 @@ def test_a_problem_is_worked_out_in_every_style(load: Load) -> None:
     assert problems.solution(nested, "equation") == "#### 6-(3+2)"
     assert problems.solution(nested, "program") == "a=3+2\nb=6-a\n#### b"
     assert problems.solution(nested, "postfix") == "#### 6,3,2,+,-"
-    with pytest.raises(ValueError, match="is not an equation"):
-        problems.parse("__import__('os')")
+    for text in ("__import__('os')", "3and 4"):
+        with pytest.raises(ValueError, match="is not an equation"):
+            problems.parse(text)
 
 
 @pytest.mark.parametrize(
