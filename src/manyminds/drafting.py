@@ -16,7 +16,6 @@ from manyminds.errors import UserError
 from manyminds.records import Question
 from manyminds.tasks import Task, load_task
 
-SHARES = {"warmup": 0.0, "train": 0.8, "validation": 0.1, "test": 0.1}
 SECONDS = 3.0
 """How long answers are drawn to see how fast that goes."""
 CLASSES = 6
@@ -79,7 +78,7 @@ class Draft:
 
 def read_data(path: str) -> Data:
     """Look at the questions. Raises UserError as the run would."""
-    task = load_task("jsonl", questions=path, shares=SHARES)
+    task = load_task("jsonl", questions=path)
     questions = [question for its in task.splits.values() for question in its]
     golds = [question.answer for question in questions]
     numbers = all(re.fullmatch(r"-?[\d.,/]+%?", gold) for gold in golds)
@@ -284,13 +283,12 @@ def text_of(plan: _Plan) -> str:
     )
     tokens = "" if plan.sampled_tokens is None else f"sampled_tokens: {plan.sampled_tokens}  # training ends here too\n"
     test = len(plan.data.task.splits["test"])
-    shares = "{warmup: 0, train: 0.8, validation: 0.1, test: 0.1}"
     return f"""\
 # Written by `manyminds init`; every key can be changed. Paths count from the folder in which commands are run.
 name: {quoted(plan.name)}
 model: {quoted(plan.model)}
 # Of the questions 80 % train, the rest validates and tests. A final answer stands after the marker.
-task: {{name: jsonl, questions: {quoted(plan.data.path)}, answer_marker: "####", shares: {shares}}}
+task: {{name: jsonl, questions: {quoted(plan.data.path)}, answer_marker: "####"}}
 experts:
 {experts}
 # {plan.questions} questions x {len(plan.prompts)} experts x 8 answers a step; {why}.

@@ -403,3 +403,19 @@ def test_rows_of_another_kind_in_the_way(place: Path) -> None:
     answers_beside(place / "experts.jsonl").write_text('{"id": "x"}\n')
     with pytest.raises(UserError, match=r"experts\.answers\.jsonl: holds other rows than collected answers"):
         plan(recipe(place))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_sets_are_those_of_the_run_that_learns_from_it(place: Path, named: bool) -> None:
+    """Without `shares` in the recipe, and whether it names the file already or only once it is there."""
+    before = recipe(place)
+    task = {key: value for key, value in before.task.items() if key != "shares"}
+    first = before.model_copy(
+        update={"task": task if named else {k: v for k, v in task.items() if k != "experts_file"}}
+    )
+    asked_for = {want.question.id for want in plan(first, place / "experts.jsonl").wanted}
+    lines = [{"id": id, "expert": name, "solution": "#### 0"} for id in asked_for for name in SYSTEMS]
+    (place / "experts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    learns, _, _ = load_questions(before.model_copy(update={"task": task}))
+    assert asked_for == {question.id for question in learns.splits["warmup"]}
+    assert all(set(question.traces) == set(SYSTEMS) for question in learns.splits["warmup"])

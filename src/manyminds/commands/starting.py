@@ -119,6 +119,7 @@ def next_commands(out: Path) -> tuple[str, ...]:
     return (
         f"Written: {out}. Next:",
         *(f"  {command:<{width}}  {what}" for command, what in commands),
-        "If hardly an answer is right, teach the experts first: set task.shares.warmup to 0.4, have the model write",
-        f"answers to learn from (`manyminds collect {out} --out experts.jsonl`), add task.experts_file and `warmup`.",
+        "If some answers are right but few, teach the experts first: have the model write answers to learn from",
+        f"(`manyminds collect {out} --out experts.jsonl`), then add task.experts_file and `warmup`. If hardly any is,",
+        "it has nothing to teach itself: name a better model in `collect.teacher`, see docs/collect.md.",
     )

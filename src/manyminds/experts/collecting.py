@@ -36,6 +36,7 @@ from manyminds.result import Watch, silent
 from manyminds.rewards.judge import Judge
 from manyminds.sections import Collect
 from manyminds.tasks import Task
+from manyminds.tasks.jsonl import SHARES
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> Plan:
     collected for. A `collect` section that is missing is one with nothing in it."""
     config = recipe.collect or Collect()
     path = destination(recipe, out)
-    # The traces that are there already, or not yet, have no part in it.
-    bare = recipe.model_copy(update={"task": {k: v for k, v in recipe.task.items() if k != "experts_file"}})
-    task, experts, _ = load_questions(bare)
+    # The traces that are there already, or not yet, have no part in it; the sets are those that there are with them.
+    sets = {"shares": SHARES} if "questions" in recipe.task and recipe.task.get("shares") is None else {}
+    bare = {key: value for key, value in recipe.task.items() if key != "experts_file"} | sets
+    task, experts, _ = load_questions(recipe.model_copy(update={"task": bare}))
     its_writers = writers(recipe, config, experts)
     return Plan(
         recipe,

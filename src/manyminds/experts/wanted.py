@@ -123,7 +123,10 @@ def wanted(
     """Every worked answer, question by question, so that an early end leaves whole questions. UserError without any."""
     questions = [question for name in config.sets for question in splits[name][: config.questions]]
     if not questions:
-        raise UserError(f"collect.sets: there is no question in {', '.join(config.sets) or 'no set'}; name another set")
+        raise UserError(
+            f"collect.sets: there is no question in {', '.join(config.sets) or 'no set'}; give it a file or a share of "
+            "`questions` (such as task.shares.warmup), or name another set"
+        )
     return tuple(Want(q, writer, i) for q in questions for writer in its_writers for i in range(config.n))
 
 
