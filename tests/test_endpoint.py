@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chat_server import ChatServer, Fault, completion, serving
-from manyminds.endpoint import Chat, Endpoint, Reply, Unanswered
+from manyminds.endpoint import Chat, Endpoint, Reply, Unanswered, check_options
 from manyminds.errors import UserError
 
 anyio = pytest.importorskip("anyio")
@@ -225,6 +225,51 @@ def test_the_key_is_in_nothing_that_is_said(
     printed = capfd.readouterr()
     said = [str(error), repr(error), repr(endpoint), repr(chat), repr(vars(chat)), caplog.text, *printed]
     assert [text for text in said if KEY in text] == []
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " "])
+def test_a_key_from_a_file_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + blank)
+    with serving() as server:
+        assert isinstance(asked(server)[0], Reply)
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    refused = Fault(401, body=body({"error": {"message": f"not {KEY}"}}))
+    with serving(fault=refused) as server:
+        assert "not [key]" in str(asked(server)[0])
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"{KEY}\N{BULLET}"])
+def test_what_is_no_key_is_refused_and_not_printed(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serving() as server, pytest.raises(UserError, match="OPENAI_API_KEY holds characters that no key has") as told:
+        asked(server)
+    assert KEY not in str(told.value)
+    assert server.requests == []
+
+
+def test_a_long_reply_that_repeats_the_key_is_cut_after_it_is_hidden() -> None:
+    echoed = Fault(200, body=body({"error": {"message": "x" * 180 + KEY + "y" * 400}}))
+    with serving(fault=echoed) as server:
+        (error,) = asked(server, retries=0)
+    assert KEY[:8] not in str(error)
+
+
+def test_options_that_the_client_does_not_know_reach_the_server() -> None:
+    async def run(url: str) -> Reply:
+        async with Chat(Endpoint(url, "fake")) as chat:
+            options = {"top_k": 5, "temperature": 0.5, "extra_body": {"min_p": 0.1}}
+            return await chat.ask([{"role": "user", "content": "q"}], **options)
+
+    with serving() as server:
+        asyncio.run(run(server.url))
+    sent = server.requests[0]
+    assert (sent["top_k"], sent["min_p"], sent["temperature"]) == (5, 0.1, 0.5)
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "n", "stream", "api_key", "extra_headers"])
+def test_options_that_may_not_go_along(name: str) -> None:
+    with pytest.raises(UserError, match=f"options: may not hold {name}"):
+        check_options({name: 1})
 
 
 def test_no_more_in_flight_than_allowed() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from manyminds import drafting
 from manyminds.cli import app
+from manyminds.config import load_recipe
 from manyminds.drafting import Budget, Speed, draft, read_budget, read_data, read_prompts
 from manyminds.errors import UserError
 from manyminds.loading import outline
@@ -135,7 +136,7 @@ def test_a_budget_is_read(given: str, budget: Budget) -> None:
     assert read_budget(given) == budget
 
 
-@pytest.mark.parametrize("given", ["", "30", "steps", "-3 min", "1.2.3 min", "5 euros"])
+@pytest.mark.parametrize("given", ["", "30", "steps", "-3 min", "1.2.3 min", "5 euros", "1,5 h"])
 def test_what_is_no_budget_is_refused(given: str) -> None:
     with pytest.raises(UserError, match="such as 30 min, 2M tokens, 200 steps"):
         read_budget(given)
@@ -159,6 +160,15 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
         "short": "Be short.",
         "expert2": "Be long: very long.",
     }
+
+
+def test_prompts_of_any_letters_and_names(there: Path) -> None:
+    long, odd = "解" * 90, "A bell \x07, a dash \N{EM DASH} and \U0001f600: done."
+    given = ("--prompts", long, "--prompts", f"yes: {odd}", "--prompts", "1: Be short.")
+    done = run("init", "--model", "model", "--data", "mine.jsonl", "--budget", "2 steps", *given, "--yes")
+    assert done.exit_code == 0, done.stderr
+    experts = {expert.name: expert.system for expert in load_recipe("recipe.yaml").experts or ()}
+    assert experts == {"expert1": long, "yes": odd, "1": "Be short."}
 
 
 def test_minutes_become_tokens_and_steps_by_the_measured_speed(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:

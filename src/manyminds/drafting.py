@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from manyminds.config import Recipe, parse
 from manyminds.errors import UserError
@@ -108,14 +110,13 @@ def read_prompts(given: Sequence[str], data: Data) -> dict[str, str]:
 
 
 def _lines(given: str) -> list[str]:
-    path = Path(given)
-    if len(given) < 200 and path.is_file():
-        try:
-            given = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"prompts: {path} cannot be read as UTF-8 text; write one prompt on each line") from error
-        return [line.strip() for line in given.splitlines() if line.strip()]
-    return [given.strip()] if given.strip() else []
+    if not os.path.isfile(given):  # which also takes a prompt that is longer than any file's name
+        return [given.strip()] if given.strip() else []
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompts: {given} cannot be read as UTF-8 text; write one prompt on each line") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def suggested(data: Data) -> dict[str, str]:
@@ -131,7 +132,7 @@ def read_budget(given: str) -> Budget:
     """ "30 min", "2M tokens", "200 steps". Raises UserError for anything else."""
     found = BUDGET.fullmatch(given.strip())
     try:
-        amount = float(found[1].replace(",", "")) if found else 0.0
+        amount = float(re.sub(r",(?=\d{3}(?:\D|$))", "", found[1])) if found else 0.0
     except ValueError:
         amount = 0.0
     if not found or not 0 < amount < 1e15:
@@ -270,17 +271,17 @@ def text_of(plan: _Plan) -> str:
     """The commented recipe."""
     from manyminds.preview import CHECKED
 
-    def quoted(words: str) -> str:
-        return json.dumps(words, ensure_ascii=False)
+    def quoted(words: str, plainly: bool = False) -> str:
+        whole = yaml.safe_dump(words, default_style='"', allow_unicode=True, width=math.inf).strip()
+        return words if plainly and yaml.safe_load(words) == words else whole
 
-    experts = "\n".join(f"  - {{name: {name}, system: {quoted(text)}}}" for name, text in plan.prompts.items())
+    experts = "\n".join(
+        f"  - {{name: {quoted(name, plainly=True)}, system: {quoted(text)}}}" for name, text in plan.prompts.items()
+    )
     every = max(1, plan.steps // 8)
     hard = "" if plan.data.solved else ", hard_coefficient: 0"
-    why = (
-        "worked solutions return where an expert keeps failing"
-        if plan.data.solved
-        else "no worked solutions, no buffer"
-    )
+    buffer = "worked solutions return where an expert keeps failing"
+    why = buffer if plan.data.solved else "no worked solutions, no buffer"
     tokens = "" if plan.sampled_tokens is None else f"sampled_tokens: {plan.sampled_tokens}  # training ends here too\n"
     test = len(plan.data.task.splits["test"])
     return f"""\

@@ -8,6 +8,7 @@ the same number of retries, requests are spaced out and capped, and every failur
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import os
 import time
@@ -60,6 +61,20 @@ class Endpoint:
         if parts.username or parts.password:
             raise UserError("url: holds a user or a password; keys come from the environment only, see `key_env`")
 
+    @property
+    def key(self) -> str:
+        """The key in the environment, without blanks around it (a file's last line break); empty if there is none.
+
+        Raises UserError for one that no header can hold; the client would print it.
+        """
+        key = os.environ.get(self.key_env, "").strip()
+        if not (key.isascii() and (key.isprintable())):
+            raise UserError(
+                f"the environment variable {self.key_env} holds characters that no key has (a line break, or letters "
+                "that are not ASCII); set it to the key alone"
+            )
+        return key
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -107,7 +122,7 @@ class Chat:
         its = self.endpoint
         self._client = openai.AsyncOpenAI(
             base_url=its.url,
-            api_key=os.environ.get(its.key_env) or NO_KEY,
+            api_key=its.key or NO_KEY,
             timeout=its.timeout,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._wait_for_turn]}),
         )
@@ -146,7 +161,7 @@ class Chat:
 
         create: Any = self._client.with_options(max_retries=retries).chat.completions.with_raw_response.create
         try:
-            return await create(model=self.endpoint.model, messages=list(messages), **options)
+            return await create(model=self.endpoint.model, messages=list(messages), **sendable(options))
         except openai.APIStatusError as error:
             raise self._refused(error.status_code, error.code, said(error.body)) from None
         except openai.APITimeoutError:
@@ -159,7 +174,7 @@ class Chat:
         """Why a status that is no success ends a question, and whether it ends all the others."""
         key = self.endpoint.key_env
         why = HOPELESS.get(status, "the account has no credit" if code == "insufficient_quota" else "")
-        if status in (401, 403) and not os.environ.get(key):
+        if status in (401, 403) and not self.endpoint.key:
             why = f"the environment variable {key}, from which the key is read, is not set"
         # A request that is wrong before any was right is wrong in what all requests have in common.
         wrong = 400 <= status < 500 and status not in (408, 409, 429)
@@ -171,7 +186,7 @@ class Chat:
 
     def _unanswered(self, why: str, cause: str, hopeless: bool = False) -> Unanswered:
         text = " ".join(why.split())
-        key = os.environ.get(self.endpoint.key_env)
+        key = self.endpoint.key
         text = text.replace(key, "[key]") if key else text  # some servers repeat a key that they refuse
         short = text if len(text) <= 400 else f"{text[:400]} …"
         return Unanswered(f"{self.endpoint.model} at {self.endpoint.url} does not answer: {short}", cause, hopeless)
@@ -193,12 +208,31 @@ def said(body: object) -> str:
     return body if isinstance(body, str) else ""
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises UserError for what may not go along with requests."""
+    if secret := {"extra_headers", "api_key"} & options.keys():
+        raise UserError(f"options: may not hold {min(secret)}: keys come from the environment only, see key_env")
+    if ours := {"model", "messages", "n", "stream"} & options.keys():
+        raise UserError(f"options: may not hold {min(ours)}, which is set for every request")
+
+
+def sendable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the client takes them: what it does not know (vLLM's top_k) goes into the body as it is."""
+    from openai.resources.chat.completions import AsyncCompletions
+
+    known = inspect.signature(AsyncCompletions.create).parameters
+    more = {name: value for name, value in options.items() if name not in known}
+    body = {**dict(options.get("extra_body") or {}), **more}
+    its = {name: value for name, value in options.items() if name in known and name != "extra_body"}
+    return its | ({"extra_body": body} if body else {})
+
+
 def read(completion: Any) -> Reply:
     """What a chat completion says. Raises ValueError if it has no choice, or a choice without any text."""
     choices = getattr(completion, "choices", None)
     if not isinstance(choices, list) or not choices:
         trouble = getattr(completion, "error", None) or completion
-        raise ValueError(f"it has no choices ({str(trouble)[:200]})")
+        raise ValueError(f"it has no choices ({trouble})")
     choice = choices[0]
     text, finish = getattr(getattr(choice, "message", None), "content", None), getattr(choice, "finish_reason", None)
     if text is None and finish in ("length", "content_filter"):  # it thought until the end, or may not say it

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manyminds.endpoint import Endpoint
+from manyminds.endpoint import Endpoint, check_options
 from manyminds.errors import UserError
 from manyminds.records import Expert
 
@@ -176,8 +176,10 @@ class Teacher(Section):
             raise ValueError("has both a url and a folder; a teacher is one or the other")
         if (self.url is None) != (self.model is None):
             raise ValueError("url and model go together: the address, and the name of the model there")
-        if secret := {"extra_headers", "api_key"} & self.options.keys():
-            raise ValueError(f"options may not hold {min(secret)}: keys come from the environment only, see key_env")
+        try:
+            check_options(self.options)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         self.endpoint()
         return self
 

@@ -99,6 +99,7 @@ def test_no_response_leaves_its_quotes_or_brings_a_place() -> None:
         ('{"score": }', None),
         ('{"points": 1}', None),
         ("1e400", None),
+        (f'{{"score": {"9" * 400}}}', None),
         ("", None),
     ],
 )

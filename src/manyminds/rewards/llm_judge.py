@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, validate_call
 
 from manyminds.durable import append_jsonl, read_jsonl
-from manyminds.endpoint import Chat, Endpoint, Unanswered
+from manyminds.endpoint import Chat, Endpoint, Unanswered, check_options
 from manyminds.errors import UserError
 from manyminds.records import Question
 from manyminds.rewards.reward import Reward, model_reward
@@ -82,8 +81,7 @@ def llm_judge(
         raise UserError("prompt: does not hold {response}, so the judge would not see what it judges.")
     if not scale[0] < scale[1]:
         raise UserError("scale: must be the lowest and the highest score, such as [0, 10].")
-    if secret := {"extra_headers", "api_key"} & options.keys():
-        raise UserError(f"options: may not hold {min(secret)}: keys come from the environment only, see key_env.")
+    check_options(options)
     endpoint = Endpoint(url, model, key_env, timeout, retries, concurrency, per_minute)
     place = cache or (folder / KEPT if folder else None)
     grader = Grader(endpoint, prompt, scale, dict(options), Kept(place), max_calls, max_tokens, deadline)
@@ -225,7 +223,7 @@ def read_score(reply: str) -> float | None:
         except json.JSONDecodeError:
             return None
         number = isinstance(given, int | float) and not isinstance(given, bool)
-        return float(given) if number and math.isfinite(given) else None
+        return float(given) if number and abs(given) < 1e9 else None
     last = text.rpartition("\n")[2].strip().strip("*")
     found = re.fullmatch(r"(?:score\s*[:=]?\s*\**\s*)?(-?\d{1,9}(?:\.\d{1,9})?)", last, re.IGNORECASE)
     return float(found[1]) if found else None
