@@ -129,6 +129,16 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(place: Path, server: ChatServ
     }
 
 
+def test_what_is_doubtful_is_told_before_anything_is_asked(place: Path, server: ChatServer) -> None:
+    rows = [{"question": f"How many{'?' * i}", "answer": f"7 and {i} more are\n{i + 7}"} for i in range(1, 41)]
+    (place / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    notes = json.loads(run("--dry-run", "--json").stdout)["notes"]
+    assert notes
+    assert f"note: {notes[0]}\n" in run("--dry-run").stdout
+    server.faults = [Fault(401)]  # nothing comes of it, and the note stands before that
+    assert run().stderr.startswith(f"note: {notes[0]}\n")
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
 def test_the_key_is_nowhere(place: Path, server: ChatServer, caplog: pytest.LogCaptureFixture, status: int) -> None:
     caplog.set_level(logging.DEBUG)

@@ -98,8 +98,10 @@ def show(its: Plan, text: Console, as_json: bool) -> None:
         asked = {
             w.expert: {"model": w.model, "wanted": wanted[w.expert], "missing": missing[w.expert]} for w in its.writers
         }
-        print_json({"out": str(its.out), **its.drawn, "experts": asked})
+        print_json({"out": str(its.out), **its.drawn, "experts": asked, "notes": list(its.task.notes)})
         return
+    for note in its.task.notes:
+        plain(text, f"note: {note}")
     first = its.wanted[0].question
     heading(text, f"Question {first.id} as every teacher is asked it")
     for want in its.wanted:

@@ -105,6 +105,8 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
     """
     started = time.perf_counter()
     its = plan(recipe, out)
+    for note in its.task.notes:  # before anything is paid for
+        watch("note", 0, len(its.missing), {"text": note})
     missing, answers, missed = its.missing, dict(its.there), Missed()
     total, tokens = len(missing), 0
 
