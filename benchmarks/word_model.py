@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
+from manyminds.tasks.arithmetic_model import BOS, EOS, PAD, UNKNOWN, wrapped, write
+
 MARKER = "####"
 PIECE = rf"{MARKER}|[a-z]+|\d{{1,3}}|\n|[^\sa-z]"
 """A word, up to three digits, a sign or the end of a line; spaces are left out."""
@@ -17,7 +18,6 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'user' %} ={% endif %}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
 )
-CONTEXT = 256
 
 
 def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
@@ -27,7 +27,6 @@ def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
     Every other word is `<unk>`. Answers are decoded without spaces, as the traces are written.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     counted = Counter(piece for text in texts for piece in re.findall(PIECE, text.lower()))
     known = [piece for text in always for piece in re.findall(PIECE, text.lower())]
@@ -43,42 +42,10 @@ def tokenizer(texts: Iterable[str], always: Iterable[str]) -> Any:
         ]
     )
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token=PAD,
-        bos_token=BOS,
-        eos_token=EOS,
-        unk_token=UNKNOWN,
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    return wrapped(core, CHAT_TEMPLATE)
 
 
 def create(folder: Path, words: Any, seed: int, *, hidden: int = 256, layers: int = 6, inner: int = 768) -> int:
     """Writes the folder and returns the number of parameters. One head of 64 per 64 of `hidden`, one key-value head."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=max(1, hidden // 64),
-        num_key_value_heads=1,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        pad_token_id=words.pad_token_id,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        dtype="float32",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    words.save_pretrained(folder)
-    return int(sum(parameter.numel() for parameter in model.parameters()))
+    shape = {"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers}
+    return write(folder, words, seed, **shape, num_attention_heads=max(1, hidden // 64), num_key_value_heads=1)

@@ -72,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def its(self) -> ChatServer:
-        return self.server.its  # type: ignore[attr-defined, no-any-return]
+        assert isinstance(self.server, Quiet)
+        return self.server.its
 
     def do_POST(self) -> None:
         with self.its.lock:
@@ -104,6 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Quiet(ThreadingHTTPServer):
     daemon_threads = True
+    its: ChatServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is part of the tests."""
@@ -114,7 +116,7 @@ def serving(**its: Any) -> Iterator[ChatServer]:
     """A server on a free port of this machine, ended with the block."""
     server = ChatServer(**its)
     with Quiet(("127.0.0.1", 0), Handler) as http:
-        http.its = server  # type: ignore[attr-defined]
+        http.its = server
         server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

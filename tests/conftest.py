@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 # Read when they are imported, so set before.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,3 +32,15 @@ def same_random_numbers() -> None:
     random.seed(0)
     numpy.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[None]:
+    """transformers tells about configs on standard error; warnings stay errors."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    yield
+    logging.set_verbosity(before)

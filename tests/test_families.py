@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from families import FAMILIES, write
@@ -21,6 +19,8 @@ from manyminds.loading import Loaded, load
 from manyminds.preview import judged, preview
 from manyminds.run import train
 from manyminds.warmup import warmup
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 QUESTIONS = [
     {"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1), "solution": f"{i}+1={i + 1}\n#### {i + 1}"}
@@ -39,15 +39,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What a family's run has besides; every setting is on for one, adapters for more."""
 TOLD = {"no system role", "no chat template", "writes its own", "today's date"}
 """Words of the notes about prompts."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet() -> Iterator[None]:
-    """transformers tells about configs; warnings stay errors."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def recipe_of(name: str, place: Path) -> Recipe:

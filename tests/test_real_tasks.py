@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
 from transformers import AutoTokenizer
 
-import small_models
+from families import write
 from manyminds.config import Recipe, load_recipe, parse
 from manyminds.export import export
 from manyminds.loading import load
 from manyminds.preview import judged, preview
 from manyminds.report import build
 from manyminds.run import train
-from manyminds.tasks import load_task
 from manyminds.warmup import Traces, warmup
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 TASKS = ("gsm8k", "mathqa", "multiarith", "strategyqa", "svamp")
 FIXTURES = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 LINES = {"train": 8, "dev": 4, "experts": 0}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def beginning(task: str, place: Path) -> Path:
@@ -54,13 +44,10 @@ def beginning(task: str, place: Path) -> Path:
 
 
 def recipe_of(task: str, family: str, place: Path, data: Path) -> Recipe:
-    loaded = load_task(task, data=data)
-    texts = [text for its in loaded.splits.values() for q in its for text in (q.text, q.solution)]
-    model = small_models.folder(place / "model", family, [*texts, *(expert.system or "" for expert in loaded.experts)])
     return parse(
         {
             "name": f"{task}-{family}",
-            "model": str(model),
+            "model": str(write(family, place / "model")),
             "task": {"name": task, "data": str(data), "validation": 1, "test": 2},
             "warmup": {
                 "steps": 2,
@@ -78,7 +65,7 @@ def recipe_of(task: str, family: str, place: Path, data: Path) -> Recipe:
     )
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("family", ["qwen2.5", "llama3"])
 @pytest.mark.parametrize("task", TASKS)
 def test_from_the_files_to_the_model_card(task: str, family: str, tmp_path: Path) -> None:
     recipe = recipe_of(task, family, tmp_path, beginning(task, tmp_path / "data"))
@@ -117,7 +104,7 @@ def test_from_the_files_to_the_model_card(task: str, family: str, tmp_path: Path
 
 
 def test_only_right_worked_answers_reach_the_warm_up(tmp_path: Path) -> None:
-    recipe = recipe_of("mathqa", "qwen2", tmp_path, FIXTURES / "mathqa")
+    recipe = recipe_of("mathqa", "qwen2.5", tmp_path, FIXTURES / "mathqa")
     loaded = load(recipe, recipe.model)
     assert recipe.warmup is not None
     traces = Traces(loaded.questions["warmup"], recipe.warmup, [e.name for e in loaded.experts], 0)
@@ -150,3 +137,11 @@ def test_a_run_folder_loads_again_as_the_same_task(tmp_path: Path) -> None:
     assert [expert.name for expert in experts] == ["equation", "program"]
     assert same == experts
     assert again.splits == task.splits
+
+
+def test_the_recipe_of_the_docs_runs_as_far_as_it_can_be_seen(tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "recipes" / "multiarith.yaml"
+    there = [f"model={write('qwen2.5', tmp_path / 'model')}", f"task.data={FIXTURES / 'multiarith'}"]
+    seen = preview(load_recipe(path, there))
+    assert judged(seen)[1] == ()
+    assert [expert.name for expert in seen.recipe.experts or ()] == ["equation", "steps", "program"]

@@ -33,13 +33,14 @@ class RunFolder:
         Writes nothing; `recipe` is resolved. Raises UserError if the folder holds a run and `resume` is not asked for,
         or holds one of another recipe.
         """
-        found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
-        saved = checkpoint.load(found) if found else None
-        other = _changed(saved.state["recipe"], recipe) if saved else None
         if not resume and (self.path / "metrics.jsonl").exists():
+            before = self._head()
+            other = _changed(before, recipe) if before else None
             held = f"a run with another `{other}`;" if other else "a run; continue it with --resume auto, or"
             raise UserError(f"{self.path} already holds {held} choose another `name` or `arm`")
-        if other:
+        found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
+        saved = checkpoint.load(found) if found else None
+        if saved and (other := _changed(saved.state["recipe"], recipe)):
             raise UserError(
                 f"{self.path}: its checkpoint was made with another `{other}`; resume with the recipe.yaml in "
                 "that folder, or choose another `name` for the changed run"
@@ -55,6 +56,14 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_head(recipe)
             self._cut_back(step)
+
+    def _head(self) -> dict[str, Any]:
+        """The recipe that the folder was made with; nothing if it is not there whole."""
+        try:
+            found = yaml.safe_load((self.path / "recipe.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _write_head(self, recipe: Recipe) -> None:
         (self.path / "recipe.yaml").write_text(yaml.safe_dump(dump(recipe), sort_keys=False), encoding="utf-8")

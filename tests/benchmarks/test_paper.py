@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import transformers
 from typer.testing import CliRunner
 
-import small_models
+from families import write
 from manyminds.config import load_recipe
 from manyminds.preview import judged, preview, training_cost, warmup_cost
-from manyminds.tasks import load_task
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes" / "paper").glob("*.yaml"))
 FIXTURES = ROOT / "tests" / "data"
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    yield
-    transformers.logging.set_verbosity(before)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    texts = [
-        text
-        for name in ("gsm8k", "mathqa", "strategyqa")
-        for its in load_task(name, data=FIXTURES / name).splits.values()
-        for question in its
-        for text in (question.text, question.solution)
-    ]
-    return small_models.folder(tmp_path_factory.mktemp("model") / "small", "qwen2", texts)
+    return write("qwen2.5", tmp_path_factory.mktemp("model") / "small")
 
 
 def task_of(recipe: Path) -> str:

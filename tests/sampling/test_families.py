@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -28,6 +27,8 @@ from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import Ask, Decoding, Example, Ids, Rollout, Span
 from manyminds.sampling.transformers_sampler import TransformersSampler
 from manyminds.sections import Engine, OptimizerConfig, Schedule
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 VOCABULARY, WINDOW = 40, 4
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -52,15 +53,6 @@ ALL = {**FAMILIES, **UNFIT}
 SHORT: tuple[Ids, ...] = ((1, 5, 6, 14, 7, 19), (1, 9), (3,), (1, 4, 4, 4, 4, 14, 5, 5, 19), (1, 8, 14, 8))
 LONG: tuple[Ids, ...] = (*SHORT, tuple(range(5, 26)), (*range(30, 12, -1), 7))
 PROMPTS = {"short prompts": SHORT, "long prompts": LONG}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """transformers tells about every generation config; warnings stay errors."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(before)
 
 
 def model_of(family: str, dtype: torch.dtype = torch.float64) -> Any:

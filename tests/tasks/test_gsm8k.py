@@ -84,19 +84,21 @@ def test_the_columns_of_the_hub(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_the_hub_is_asked_for_the_main_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str | None]] = []
+    asked: list[tuple[str, str | None, str]] = []
 
-    def load_dataset(name: str, configuration: str | None) -> dict[str, list[dict[str, str]]]:
-        asked.append((name, configuration))
+    def load_dataset(name: str, configuration: str | None, split: str) -> list[dict[str, str]]:
+        asked.append((name, configuration, split))
         if name != "openai/gsm8k":
             raise ConnectionError("no route\nto the hub")
         rows = [{"question": f"{i}?", "answer": f"It is <<{i}+0={i}>>{i}.\n#### {i}"} for i in range(30)]
-        return {"train": rows, "test": [{"question": "x?", "answer": "It is 1.\n#### 1"}]}
+        return {"train": rows, "test": [{"question": "x?", "answer": "It is 1.\n#### 1"}]}[split]
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     assert [len(its) for its in gsm8k().splits.values()] == [14, 13, 3, 1]
-    assert asked == [("openai/gsm8k", "main")]
-    with pytest.raises(UserError, match=r"'some/folder' is neither a folder nor a data set .*no route\); a folder for"):
+    assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
+    with pytest.raises(
+        UserError, match=r"some/folder@main is no file .*and as a data set .*no route.* 'gsm8k' .* a folder"
+    ):
         gsm8k(data="some/folder")
 
 
@@ -109,8 +111,9 @@ def test_mistakes_about_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     datasets.Dataset.from_list([{"question": "1?", "answer": "#### 1"}]).to_parquet(
         str(tmp_path / "half/train.parquet")
     )
-    with pytest.raises(UserError, match=r"has the splits train; GSM8K has train and test"):
+    with pytest.raises(UserError, match=r"half has no split 'test'; known are train\. .* the splits train and test"):
         gsm8k(data=tmp_path / "half")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r'needs the package `datasets`: pip install "manyminds\[data\]"'):
+    said = r'needs `datasets`, which is not installed; run `pip install "manyminds\[data\]"`'
+    with pytest.raises(UserError, match=said):
         gsm8k()

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyminds.errors import UserError
 from manyminds.tasks.arithmetic import EXPERTS
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -40,17 +41,19 @@ def create(folder: Path, seed: int, *, hidden: int = 64, layers: int = 3, heads:
             f"model: hidden={hidden}, heads={heads}, kv_heads={kv_heads} do not fit; hidden must be a multiple of "
             "2*heads, and heads a multiple of kv_heads."
         )
+    shape = {"hidden_size": hidden, "intermediate_size": hidden * 5 // 2, "num_hidden_layers": layers}
+    write(folder, tokenizer(), seed, **shape, num_attention_heads=heads, num_key_value_heads=kv_heads)
+    return folder
+
+
+def write(folder: Path, words: PreTrainedTokenizerFast, seed: int, **shape: Any) -> int:
+    """A Llama of this shape with tied embeddings and random weights, and its tokenizer; returns its parameters."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    words = tokenizer()
     config = LlamaConfig(
+        **shape,
         vocab_size=len(words),
-        hidden_size=hidden,
-        intermediate_size=hidden * 5 // 2,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         pad_token_id=words.pad_token_id,
@@ -65,13 +68,12 @@ def create(folder: Path, seed: int, *, hidden: int = 64, layers: int = 3, heads:
     with _no_progress_bar():
         model.save_pretrained(folder)
     words.save_pretrained(folder)
-    return folder
+    return int(sum(parameter.numel() for parameter in model.parameters()))
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """One word per character, and one per system message of the embedded experts; decoding joins without spaces."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     systems = [expert.system for expert in EXPERTS if expert.system]
     vocabulary = {word: i for i, word in enumerate([PAD, BOS, EOS, UNKNOWN, *CHARACTERS, *systems])}
@@ -79,13 +81,20 @@ def tokenizer() -> PreTrainedTokenizerFast:
     pattern = "|".join([*(system.replace(".", r"\.") for system in systems), r"[\s\S]"])
     core.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     core.decoder = decoders.Fuse()
+    return wrapped(core, CHAT_TEMPLATE)
+
+
+def wrapped(core: Tokenizer, chat_template: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of the `tokenizers` library, which has these special tokens, as a model's folder holds it."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,
         bos_token=BOS,
         eos_token=EOS,
         unk_token=UNKNOWN,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template,
         model_max_length=CONTEXT,
         padding_side="left",
         clean_up_tokenization_spaces=False,

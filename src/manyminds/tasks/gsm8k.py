@@ -9,10 +9,10 @@ import hashlib
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.rewards.number_answer import one_spelling, read_number
+from manyminds.tasks.places import HUB, read_rows
 from manyminds.tasks.rows import Row
 from manyminds.tasks.sets import LAYOUT, Pools, read_folder
 from manyminds.tasks.worded import Hub, Kind, Style, loader
@@ -69,39 +69,24 @@ def from_hub(data: str) -> Pools:
     `HELD_OUT` training questions (at most a tenth), chosen by their text alone, are for validation; the test split is
     for the test. Raises UserError if `data` is neither a folder in our own layout nor such a data set.
     """
-    if not Path(data).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", data):
+    if not Path(data).is_dir() and not HUB.fullmatch(data):
         return read_folder(data, "gsm8k")  # which says what is wrong
-    splits = _loaded(data)
-    rows = {
-        name: tuple(Row(f"{data}/{name}", line, columns) for line, columns in enumerate(splits[name], start=1))
-        for name in ("train", "test")
-    }
-    ranked = sorted(rows["train"], key=lambda row: hashlib.sha256(row.text("question").encode()).hexdigest())
+    train, test = _split(data, "train"), _split(data, "test")
+    ranked = sorted(train, key=lambda row: hashlib.sha256(row.text("question").encode()).hexdigest())
     held = {row.number for row in ranked[: min(HELD_OUT, len(ranked) // 10)]}
-    train = tuple(row for row in rows["train"] if row.number not in held)
-    return Pools(data, train, tuple(row for row in rows["train"] if row.number in held), rows["test"])
+    taught = tuple(row for row in train if row.number not in held)
+    return Pools(data, taught, tuple(row for row in train if row.number in held), test)
 
 
-def _loaded(data: str) -> Any:
+def _split(data: str, split: str) -> tuple[Row, ...]:
+    config = "" if Path(data).is_dir() else "@main"
     try:
-        from datasets import load_dataset
-    except ImportError as error:
+        its = read_rows(f"{data}{config}:{split}", "data")
+        return tuple(Row(f"{data}/{split}", number, row.columns) for number, row in enumerate(its, start=1))
+    except UserError as error:
         raise UserError(
-            f"task.data: {data!r} is no folder with train.jsonl, and reading it as a data set needs the package "
-            '`datasets`: pip install "manyminds[data]"'
+            f"{error} For the task 'gsm8k' a data set must have the splits train and test, a folder must hold {LAYOUT}."
         ) from error
-    try:
-        splits = load_dataset(data, None if Path(data).is_dir() else "main")
-    except (OSError, ValueError) as error:
-        first = " ".join(str(error).split("\n")[:1])
-        raise UserError(
-            f"task.data: {data!r} is neither a folder nor a data set that `datasets` can load ({first}); a folder for "
-            f"the task 'gsm8k' must hold {LAYOUT}."
-        ) from error
-    for name in ("train", "test"):
-        if name not in splits:
-            raise UserError(f"task.data: {data!r} has the splits {', '.join(splits)}; GSM8K has train and test.")
-    return splits
 
 
 KIND = Kind(
