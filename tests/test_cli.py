@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -272,6 +273,15 @@ def test_report_prints_where_the_page_is(finished: Path) -> None:
     page = Path(done.stdout.strip())
     assert page.name == "report.html"
     assert "MEML-GRPO" in page.read_text()
+    assert "committed ablation" in page.read_text()  # it is one more seed of those
+
+
+def test_a_report_on_another_task_does_not_stand_beside_the_demos_seeds(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "runs" / "demo", tmp_path / "mine")
+    for recipe in tmp_path.rglob("recipe.yaml"):
+        recipe.write_text(recipe.read_text().replace("name: arithmetic", "name: jsonl"))
+    assert run("report", str(tmp_path / "mine")).exit_code == 0
+    assert "committed ablation" not in (tmp_path / "mine" / "report.html").read_text()
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(finished: Path) -> None:

@@ -268,7 +268,7 @@ def distribution(primary: Mapping[str, Any], found: Mapping[str, Any], quick: bo
     name = primary["outcome"]
     here = 100 * (found["meml_grpo"]["metrics"][name]["value"] - found["grpo_all_experts"]["metrics"][name]["value"])
     low, high = min(primary["differences"]), max(primary["differences"])
-    whole = " after the whole training, not this early phase" if quick else ""
+    whole = ", after the whole training and not this early phase," if quick else ""
     return (
         f"This is one seed: MEML-GRPO is {here:+.1f} points from GRPO in {name}. Over {primary['seeds']} seeds of the "
         f"committed ablation{whole} it is {primary['difference']:+.1f} [{primary['low']:+.1f}, "

@@ -52,7 +52,7 @@ def load_questions(recipe: Recipe) -> tuple[Task, tuple[Expert, ...], Recipe]:
     if "experts" in options:
         raise UserError("task.experts: experts are named at the top of a recipe, under `experts:`, not under `task:`")
     given = None if recipe.experts is None else tuple(map(ExpertConfig.record, recipe.experts))
-    task = load_task(name, given, **options)
+    task = load_task(name, given, recipe.rewards, **options)
     if recipe.rewards is not None:
         task = replace(task, rewards=recipe.rewards)
     experts = task.experts if given is None else given

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manyminds.durable import sha256
 from manyminds.errors import UserError
 
@@ -30,6 +32,16 @@ def ablation() -> dict[str, Any] | None:
     found = _first(HERE / "ablation.json", REPOSITORY / "benchmarks" / "results" / "ablation.json")
     primary: dict[str, Any] | None = json.loads(found.read_text(encoding="utf-8")).get("primary") if found else None
     return primary if primary and primary.get("low") is not None else None
+
+
+def ablation_beside(folder: Path) -> dict[str, Any] | None:
+    """As `ablation`, if a run in `folder` is of the demo's task and model, so that it is one more of such seeds."""
+    demo = yaml.safe_load(demo_recipe().read_text(encoding="utf-8"))
+    for path in (*folder.glob("recipe.yaml"), *folder.glob("*/recipe.yaml")):
+        its = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if its["model"] == demo["model"] and its["task"]["name"] == demo["task"]["name"]:
+            return ablation()
+    return None
 
 
 def quick_checkpoint(folder: Path = HERE / "mef") -> Path:

@@ -327,6 +327,24 @@ def test_a_model_teaches_itself(sums: dict[str, Any], tmp_path: Path, monkeypatc
     assert {r["id"] + r["expert"] + str(r["sample"]): r["text"] for r in read_jsonl(file)} == whole
 
 
+def test_what_leaves_no_room_is_not_asked_and_told(sums: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "warmup.jsonl"
+    few = file.read_text().splitlines(keepends=True)[:2]
+    long = json.dumps({"id": "long", "question": "1+" * 200 + "1", "answer": "201"}) + "\n"
+    file.write_text(long + "".join(few))
+    found, notes = noted(parse(sums))
+    assert [one.answers for one in found.experts] == [6, 6, 6]
+    assert not found.unanswered
+    (note,) = (note for note in notes if "too long" in note)
+    assert note.startswith("9 answers are not asked of ")
+    assert f"({file}:1)" in note
+    file.write_text(long)
+    (tmp_path / "experts.jsonl").unlink()
+    answers_beside(tmp_path / "experts.jsonl").unlink()
+    with pytest.raises(UserError, match=r"9 answers are not asked of .*the longest has"):
+        collect(parse(sums))
+
+
 def test_the_way_from_questions_alone_to_a_trained_model(sums: dict[str, Any], tmp_path: Path) -> None:
     from manyminds.run import train
     from manyminds.warmup import warmup

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from manyminds.config import parse
 from manyminds.errors import UserError
+from manyminds.loading import load_questions
 from manyminds.records import Expert, Question
 from manyminds.rewards import Judge
+from manyminds.sections import RewardConfig
 from manyminds.tasks import load_task
 from manyminds.tasks.jsonl import SHARES, after_marker, jsonl
 
@@ -129,6 +132,46 @@ def test_experts_file(tmp_path: Path) -> None:
     brief = {q.id: q for qs in named.splits.values() for q in qs}["q1"]
     assert set(brief.traces) == {"brief"}
     assert brief.traces["brief"].source == "gpt"
+
+
+def test_rows_without_ids_in_files_of_one_name(tmp_path: Path) -> None:
+    places = {}
+    for number, name in enumerate(("train", "validation", "test")):
+        (tmp_path / name).mkdir()
+        rows = [{"question": f"{name} {i}", "answer": i} for i in range(2 + number)]
+        places[name] = write(tmp_path / name / "data.jsonl", rows)
+    splits = jsonl(**places).splits
+    assert [q.id for q in splits["test"]] == [f"test/data:{n}" for n in (1, 2, 3, 4)]
+
+
+def test_worked_answers_without_a_verdict_are_judged_by_the_verifier(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", [{"id": f"q{i}", "question": f"{i}", "answer": "1200"} for i in range(30)])
+    said = {
+        "q0": {"solution": "so #### 1,200"},
+        "q1": {"solution": "so", "final_answer": "$1200.0"},
+        "q2": {"solution": "so #### 12"},
+        "q3": {"solution": "so #### 1,200", "correct": False},
+        "q4": {"solution": "nothing is stated"},
+    }
+    rows = [{"id": name, "expert": "a", "origin": "model X", **its} for name, its in said.items()]
+    traces = write(tmp_path / "t.jsonl", rows)
+
+    def verdicts(rewards: tuple[str | RewardConfig, ...]) -> list[float | None]:
+        task = jsonl(questions=path, experts_file=traces, rewards=rewards)
+        by_id = {q.id: q for its in task.splits.values() for q in its}
+        return [by_id[name].traces["a"].reward for name in said]
+
+    assert verdicts(("number_answer",)) == [1.0, 1.0, 0.0, 0.0, None]
+    assert verdicts(("exact_answer",)) == [0.0, 0.0, 0.0, 0.0, None]
+    # A model that would have to be paid for each is not asked.
+    asking = RewardConfig.model_validate({"name": "llm_judge", "url": "http://127.0.0.1:9/v1", "model": "m"})
+    assert verdicts((asking,)) == [None, None, None, 0.0, None]
+    recipe = {"task": {"name": "jsonl", "questions": str(path), "experts_file": str(traces), "licence": "CC0"}}
+    named = {"name": "n", "model": "tiny", "method": {"name": "grpo"}, "rewards": ["number_answer"]}
+    task = load_questions(parse(named | recipe))[0]
+    right = {q.id: q.traces["a"].text for its in task.splits.values() for q in its if "a" in q.traces}
+    assert right["q1"] == "so\n#### 1200"  # what is right and does not state its answer is taught to state it
+    assert task.licence == "CC0; worked answers: model X"
 
 
 def test_an_expert_without_any_trace(tmp_path: Path) -> None:

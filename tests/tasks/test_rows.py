@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from manyminds.errors import UserError
-from manyminds.tasks.rows import Row, read_file
+from manyminds.tasks.rows import Row, read_file, told_apart
 
 ROWS = [{"question": "é 中", "answer": 1}, {"question": "b", "answer": None}]
 
@@ -118,3 +118,14 @@ def test_parquet_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_sample_is_cut() -> None:
     row = Row("a", 1, {"q": "x" * 100, "n": 1})
     assert row.sample(10) == '{"q": "xxxxxxxxx…, "n": 1}'
+
+
+def test_rows_of_files_of_one_name_are_called_after_their_folders_too() -> None:
+    def names(*sources: str) -> list[str]:
+        return [row.name for row in told_apart(Row(source, 1, {}) for source in sources)]
+
+    assert names("a/data.jsonl", "other.parquet", "a/data.jsonl") == ["data:1", "other:1", "data:1"]
+    assert names("a/train/data.jsonl", "a/test/data.jsonl", "c.json") == ["train/data:1", "test/data:1", "c:1"]
+    assert names("a/x/data.jsonl", "b/x/data.jsonl") == ["a/x/data:1", "b/x/data:1"]
+    assert names("data.jsonl", "a/data.jsonl") == ["data:1", "a/data:1"]
+    assert names("openai/gsm8k@main:train", "openai/gsm8k@main:test") == ["gsm8k@main:train:1", "gsm8k@main:test:1"]

@@ -146,9 +146,9 @@ def report(
     Writes FOLDER/report.html and prints its path.
     """
     from manyminds.report import build
-    from manyminds.shipped import ablation
+    from manyminds.shipped import ablation_beside
 
-    print(build(Path(folder), ablation=ablation()))
+    print(build(Path(folder), ablation=ablation_beside(Path(folder))))
 
 
 @told()

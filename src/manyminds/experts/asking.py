@@ -120,15 +120,22 @@ def ask_endpoints(wanted: Sequence[Want], drawn: Mapping[str, Any], keep: Keep, 
             raise error
 
 
-def ask_models(wanted: Sequence[Want], recipe: Recipe, drawn: Mapping[str, Any], keep: Keep, tell: Tell) -> None:
-    """Models that run here, one after another. Raises UserError if one cannot be loaded or a prompt does not fit."""
+def ask_models(
+    wanted: Sequence[Want], recipe: Recipe, drawn: Mapping[str, Any], keep: Keep, missed: Missed, tell: Tell
+) -> None:
+    """Models that run here, one after another; told is what leaves no room for an answer, and is not asked. Raises
+    UserError if a model cannot be loaded."""
     here = [want for want in wanted if want.writer.teacher.url is None]
+    decoding = Decoding(**drawn, stop=recipe.sampling.stop)
     for model, its in groupby(sorted(here, key=lambda want: want.writer.model), key=lambda want: want.writer.model):
-        _ask_model(model, list(its), recipe, Decoding(**drawn, stop=recipe.sampling.stop), keep, tell)
+        if long := _ask_model(model, list(its), recipe, decoding, keep, tell):
+            missed.said[f"too long for {model}"] = long
+            tell(long)
 
 
-def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decoding, keep: Keep, tell: Tell) -> None:
-    """Lots of about as many answers as the sampler draws together, each kept as a whole.
+def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decoding, keep: Keep, tell: Tell) -> str:
+    """Lots of about as many answers as the sampler draws together, each kept as a whole; returned is what there is to
+    say of prompts that are too long.
 
     Random numbers are keyed by question, expert and number of the sample, so the lots do not change an answer.
     """
@@ -143,11 +150,14 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
     )
     ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=recipe.engine)
-    together = [list(its) for _, its in groupby(wanted, key=lambda want: want.key[:2])]
+    prompts = {want.key[:2]: _prompt(want, renderer) for want in wanted}
+    room = renderer.context - decoding.max_tokens
+    fitting = [want for want in wanted if len(prompts[want.key[:2]].ids) <= room]
+    together = [list(its) for _, its in groupby(fitting, key=lambda want: want.key[:2])]
     for numbers, alike in groupby(sorted(together, key=numbers_of), key=numbers_of):
         size = max(1, min(sampler.engine.answers_at_once or 1, LOT) // len(numbers))
         while lot := list(islice(alike, size)):
-            asks = [Ask(_prompt(its[0], renderer), len(its)) for its in lot]
+            asks = [Ask(prompts[its[0].key[:2]], len(its)) for its in lot]
             rollouts = sampler.sample(asks, f"{recipe.seed}/collect/{numbers[0]}")
             flat = [want for its in lot for want in its]
             keep(
@@ -158,6 +168,19 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
             )
     for note in renderer.notes:
         tell(note)
+    return _too_long(model, len(wanted) - len(fitting), max(prompts.values(), key=lambda one: len(one.ids)), renderer)
+
+
+def _too_long(model: str, count: int, longest: Prompt, renderer: Renderer) -> str:
+    """A sentence on answers for which there is no room; empty if there are none."""
+    place = longest.question.source or f"question {longest.question.id!r}"
+    left = f"its context of {renderer.context} leaves {renderer.context - renderer.max_tokens}"
+    if not count:
+        return ""
+    return (
+        f"{count:,} answers are not asked of {model}, as their prompts are too long: the longest has "
+        f"{len(longest.ids)} tokens ({place}), but {left} beside `max_tokens`={renderer.max_tokens} for the answer"
+    )
 
 
 def numbers_of(together: Sequence[Want]) -> tuple[int, ...]:
@@ -166,6 +189,6 @@ def numbers_of(together: Sequence[Want]) -> tuple[int, ...]:
 
 
 def _prompt(want: Want, renderer: Renderer) -> Prompt:
-    """The question rendered for the writer; UserError if it leaves no room for an answer."""
+    """The question rendered for the writer."""
     writer = Expert(want.writer.expert, want.writer.system)
-    return Prompt(renderer.encode(replace(want.question, solution="", traces={}), [writer]), writer.name)
+    return Prompt(renderer.render(replace(want.question, solution="", traces={}), [writer]), writer.name)

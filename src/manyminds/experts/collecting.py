@@ -126,7 +126,7 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
         rest = f"asking for {total:,}" if total else "nothing is asked"
         tell(f"{len(its.wanted) - total:,} of {len(its.wanted):,} answers are there already; {rest}")
     ask_endpoints(missing, its.drawn, keep, missed, tell)
-    ask_models(missing, recipe, its.drawn, keep, tell)
+    ask_models(missing, recipe, its.drawn, keep, missed, tell)
     came = [(want, answers[want.key]) for want in its.wanted if want.key in answers]
     if not came:
         raise UserError(next(iter(missed.said.values())))

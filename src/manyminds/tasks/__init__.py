@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -17,14 +17,13 @@ __all__ = ["SPLITS", "TASKS", "Task", "load_task"]
 def _at(module: str, function: str) -> Callable[..., Task]:
     """The function that builds a task, imported when it is called; options it does not know are refused.
 
-    The recipe's `experts` go to tasks that file worked answers by expert.
+    The recipe's `experts` and `rewards` go to tasks that file worked answers by expert, and judge them.
     """
 
-    def build(experts: Sequence[Expert] | None = None, **options: Any) -> Task:
+    def build(its: Mapping[str, Any], **options: Any) -> Task:
         loader: Callable[..., Task] = getattr(import_module(f"manyminds.tasks.{module}"), function)
         known = inspect.signature(loader).parameters
-        if experts is not None and "experts" in known:
-            options["experts"] = experts
+        options |= {key: value for key, value in its.items() if value is not None and key in known}
         for option in options:
             if option not in known:
                 raise UserError(f"task.{option}: {function} has no such key; {did_you_mean(option, known)}")
@@ -45,8 +44,11 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
-def load_task(name: str, experts: Sequence[Expert] | None = None, **options: Any) -> Task:
-    """The task of this name, for a recipe's `experts` if it names some; UserError for an unknown name or option."""
+def load_task(
+    name: str, experts: Sequence[Expert] | None = None, recipe_rewards: Sequence[Any] | None = None, **options: Any
+) -> Task:
+    """The task of this name, for a recipe's experts and rewards if it names some; UserError for an unknown name or
+    option."""
     if name not in TASKS:
         raise UserError(f"task.name: there is no task {name!r}; {did_you_mean(name, TASKS)}")
-    return TASKS[name](experts, **options)
+    return TASKS[name]({"experts": experts, "rewards": recipe_rewards}, **options)

@@ -1,23 +1,25 @@
 """A user's own questions, from files, folders or the hub (`places`), whatever their columns are called (`layouts`).
 
-Worked answers of experts are in a file of their own, a row each: `id` (of the question), `expert`, `solution`, and
-optionally `final_answer` and `correct`.
+Worked answers of experts are in a file of their own (`traces`).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from manyminds.errors import UserError
-from manyminds.records import Expert, Question, Trace
+from manyminds.records import Expert, Question
+from manyminds.rewards.judge import Judge
+from manyminds.sections import RewardConfig
 from manyminds.tasks.doubts import doubts
 from manyminds.tasks.layouts import PAIRS, Columns, Layout, layout_of, parse_columns, question_of
 from manyminds.tasks.places import read_rows
-from manyminds.tasks.rows import Row, shortened
-from manyminds.tasks.task import SPLITS, Task, asked, assert_disjoint, did_you_mean, with_experts
+from manyminds.tasks.rows import Row, told_apart
+from manyminds.tasks.task import SPLITS, Task, asked, assert_disjoint, did_you_mean
+from manyminds.tasks.traces import Final, finisher, with_traces
 
 SHARES = {"warmup": 0.4, "train": 0.4, "validation": 0.1, "test": 0.1}
 UNTAUGHT = SHARES | {"warmup": 0.0, "train": 0.8}
@@ -40,7 +42,7 @@ def jsonl(
     columns: Mapping[str, object] = NO_COLUMNS,
     shares: Mapping[str, float] | None = None,
     answer_marker: str = "####",
-    rewards: Sequence[str] = ("exact_answer",),
+    rewards: Sequence[str | RewardConfig] = ("exact_answer",),
     licence: str = "not stated",
     seed: int = 0,
 ) -> Task:
@@ -55,12 +57,13 @@ def jsonl(
     if not answer_marker.strip():
         raise UserError("task.answer_marker is empty; it must be the text that stands before a final answer.")
     extract, form = after_marker(answer_marker), f"{answer_marker} {{answer}}"
+    final = Final(extract, answer_marker)
     mapping = parse_columns(columns)
     named = {"warmup": warmup, "train": train, "validation": validation, "test": test}
-    read = {key: _read(place, key, mapping) for key, place in named.items() if place is not None}
-    splits: dict[str, tuple[Question, ...]] = {key: its.questions for key, its in read.items()}
+    places = {key: place for key, place in {**named, "questions": questions}.items() if place is not None}
+    read = _read_all(places, mapping)
+    splits: dict[str, tuple[Question, ...]] = {key: its.questions for key, its in read.items() if key in SPLITS}
     if questions is not None:
-        read["questions"] = _read(questions, "questions", mapping)
         rest = [key for key in SPLITS if key not in splits]
         if shares is None:
             shares = UNTAUGHT if experts_file is None and "train" in rest else SHARES
@@ -75,13 +78,11 @@ def jsonl(
     assert_disjoint(splits)
     notes = _notes(read.values(), extract, form)
     if experts_file is not None:
-        splits, written = _with_traces(splits, experts_file, extract)
-        experts = experts or tuple(Expert(name, f"You are the {name} expert.") for name in written)
-        splits = _for_experts(splits, experts, str(experts_file))
-    finish = _finisher(extract, answer_marker)
+        taught = with_traces(splits, experts_file, experts, final, lambda: Judge(rewards, extract))
+        splits, experts, licence = taught.splits, taught.experts, taught.licence(licence)
     return Task(
         name="jsonl",
-        splits={key: tuple(finish(question) for question in splits[key]) for key in SPLITS},
+        splits={key: tuple(map(finisher(final), splits[key])) for key in SPLITS},
         experts=tuple(experts),
         extract=extract,
         rewards=tuple(rewards),
@@ -112,13 +113,18 @@ class Read:
     said: int
 
 
-def _read(place: str | Path, key: str, columns: Columns) -> Read:
-    """The questions of a file, folder or data set; the layout is that of its first row. Raises UserError."""
+def _read_all(places: Mapping[str, str | Path], columns: Columns) -> dict[str, Read]:
+    """The questions of each place, by the recipe's key that names it. Raises UserError."""
+    rows = {key: list(read_rows(place, key)) for key, place in places.items()}
+    named = iter(told_apart(row for its in rows.values() for row in its))
+    return {key: _read(str(places[key]), [next(named) for _ in its], columns) for key, its in rows.items()}
+
+
+def _read(place: str, rows: Sequence[Row], columns: Columns) -> Read:
+    """The questions in the rows of a place; the layout is that of its first row. Raises UserError."""
     questions: dict[str, Question] = {}
-    layout, said = PAIRS, 0
-    for row in read_rows(place, key):
-        if not questions:
-            layout = layout_of(row, columns)
+    layout, said = layout_of(rows[0], columns), 0
+    for row in rows:
         question = question_of(row, layout)
         if question.id in questions:
             raise UserError(
@@ -127,7 +133,7 @@ def _read(place: str | Path, key: str, columns: Columns) -> Read:
             )
         questions[question.id] = question
         said += bool(question.solution and row.value(layout.solution) is None)
-    return Read(str(place), layout, tuple(questions.values()), said)
+    return Read(place, layout, tuple(questions.values()), said)
 
 
 def _notes(read: Iterable[Read], extract: Extract, form: str) -> tuple[str, ...]:
@@ -175,69 +181,3 @@ def _divided(
         divided[name] = tuple(question for text in texts[start:end] for question in by_text[text])
         start = end
     return divided
-
-
-def _with_traces(
-    splits: Mapping[str, Sequence[Question]], place: str | Path, extract: Extract
-) -> tuple[dict[str, tuple[Question, ...]], list[str]]:
-    """The questions with the worked answers of `place`, filed by the name of who wrote them; and these names.
-
-    Of several by one expert the first right one is kept, else the first.
-    """
-    answers = {question.id: question.answer for questions in splits.values() for question in questions}
-    traces: dict[str, dict[str, Trace]] = {}
-    written: dict[str, None] = {}
-    for row in read_rows(place, "experts_file"):
-        name, expert = row.text("id"), row.text("expert")
-        if name not in answers:
-            raise UserError(f"{row.place}: there is no question with the id {name!r}; {did_you_mean(name, answers)}")
-        trace = _trace(row, expert, answers[name], extract)
-        written[expert] = None
-        kept = traces.setdefault(name, {}).setdefault(expert, trace)
-        if kept.reward != 1.0 and trace.reward == 1.0:
-            traces[name][expert] = trace
-    filled = {
-        split: tuple(replace(question, traces=traces.get(question.id, {})) for question in questions)
-        for split, questions in splits.items()
-    }
-    return filled, list(written)
-
-
-def _trace(row: Row, expert: str, answer: str, extract: Extract) -> Trace:
-    """A worked answer, right or wrong (reward 1 or 0) as its row says, else as its own final answer says."""
-    text, final = row.text("solution"), row.text("final_answer", optional=True)
-    correct = row.columns.get("correct")
-    if correct is not None and not isinstance(correct, bool):
-        raise UserError(f"{row.place}: `correct` must be true, false or null, not {shortened(correct)}.")
-    found = extract(text) or final
-    if correct is None and found:
-        correct = found == answer
-    return Trace(text=text, source=expert, reward=None if correct is None else float(correct))
-
-
-def _for_experts(
-    splits: Mapping[str, tuple[Question, ...]], experts: Sequence[Expert], place: str
-) -> dict[str, tuple[Question, ...]]:
-    """Every set with its traces under the experts' names; each expert must have a trace in some set."""
-    every = [question for name in SPLITS for question in splits[name]]
-    filled = iter(with_experts(every, experts, place))
-    return {name: tuple(next(filled) for _ in splits[name]) for name in SPLITS}
-
-
-def _finisher(extract: Extract, marker: str) -> Callable[[Question], Question]:
-    """Adds the final answer to worked answers that are right and do not state it, or they would teach no answer."""
-
-    def finished(text: str, answer: str) -> str:
-        return text if extract(text) is not None else f"{text}\n{marker} {answer}"
-
-    def finish(question: Question) -> Question:
-        return replace(
-            question,
-            solution=finished(question.solution, question.answer) if question.solution else "",
-            traces={
-                name: replace(trace, text=finished(trace.text, question.answer)) if trace.reward == 1.0 else trace
-                for name, trace in question.traces.items()
-            },
-        )
-
-    return finish

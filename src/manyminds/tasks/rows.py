@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 class Row:
     """One row, and the errors about it. `number` counts from 1: lines of a file of JSON Lines, rows of anything else.
 
-    A path names a column, or with dots what is inside of one: `extra_info.index`, `ground_truth.0`.
+    A path names a column, or with dots what is inside of one: `extra_info.index`, `ground_truth.0`. `file` is what the
+    source is called in the names of its rows, by default the file's name without its ending.
     """
 
     source: str
     number: int
     columns: Mapping[str, Any]
     by_line: bool = False
+    file: str = ""
 
     @property
     def place(self) -> str:
@@ -35,8 +37,7 @@ class Row:
     @property
     def name(self) -> str:
         """What a row without an id is called."""
-        file = Path(self.source)
-        return f"{file.stem if file.suffix in READERS else file.name}:{self.number}"
+        return f"{self.file or _without_ending(self.source).name}:{self.number}"
 
     def has(self, path: str) -> bool:
         """Whether there is such a column, whatever it holds."""
@@ -83,13 +84,33 @@ class Row:
         return f"the key {wanted} is missing; this row has {listed(self.columns)}."
 
 
+def told_apart(rows: Iterable[Row]) -> list[Row]:
+    """The rows, those of files of the same name called after as many of the folders above as it takes to differ."""
+    found = list(rows)
+    paths = {source: _without_ending(source).parts for source in dict.fromkeys(row.source for row in found)}
+    names = {source: "/".join(parts[-_parts(parts, paths.values()) :]) for source, parts in paths.items()}
+    return [replace(row, file=names[row.source]) for row in found]
+
+
+def _parts(its: tuple[str, ...], every: Collection[tuple[str, ...]]) -> int:
+    """How many of the last parts of this path no other one has alike."""
+    return next((n for n in range(1, len(its)) if sum(its[-n:] == other[-n:] for other in every) == 1), len(its))
+
+
+def _without_ending(source: str) -> Path:
+    path = Path(source)
+    return path.with_suffix("") if path.suffix in READERS else path
+
+
 def _text(value: Any, subject: str, path: str) -> str:
     if isinstance(value, list) and value:
         raise UserError(
             f"{subject} must be text or a number, not the list {shortened(value)}; if its first entry is the right "
             f"one, point to it with {path}.0 in `task.columns`."
         )
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool):
+        raise UserError(f'{subject} must be text or a number, not {shortened(value)}; write it as text, such as "yes".')
+    if not isinstance(value, str | int | float):
         raise UserError(f"{subject} must be text or a number, not {shortened(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{subject} is {value}; it must hold text or a number, or the row must go.")
