@@ -171,12 +171,15 @@ def test_ctrl_c_says_how_to_go_on(there: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_dry_run_says_all_and_writes_nothing(there: Path, command: str) -> None:
     done = run(command, DEMO, *SMALL, "--dry-run")
     assert done.exit_code == 0
-    resolved, _, rest = done.stdout.partition("Question ")
-    loaded = yaml.safe_load(resolved.split("\n", 2)[2])
+    before, _, rest = done.stdout.partition("The recipe, everything resolved\n")
+    resolved, _, costs = rest.partition("What ")
+    loaded = yaml.safe_load(resolved)
     assert [expert["name"] for expert in loaded["experts"]] == ["concise", "deliberate", "structured"]
-    assert "<bos>You are the structured expert." in rest
-    assert "term mutual  meml_grpo" in rest
-    assert "125,184  parameters" in rest
+    assert "<bos>You are the structured expert." in before
+    assert "term mutual  meml_grpo\n" in before
+    assert "125,184  parameters" in costs  # after the long recipe, where a terminal is read
+    assert costs.splitlines()[-1 if command == "warmup" else -2].startswith("Nothing was written. The run would go to ")
+    assert "under the prompts" not in costs
     assert list(there.iterdir()) == []
 
 
@@ -221,6 +224,41 @@ def test_check_shows_prompts_and_verdicts(there: Path) -> None:
     rewards = {one["what"]: one["reward"] for one in found["judged"]}
     assert rewards == {"gold answer": 1.0, "worked solution": 1.0, "nonsense": 0.0, "empty": 0.0}
     assert list(there.iterdir()) == []
+
+
+def test_a_term_without_a_coefficient_is_shown_to_be_off(there: Path) -> None:
+    for arguments in (["check", DEMO], ["train", DEMO, "--dry-run"]):
+        done = run(*arguments, *SMALL, "method.hard_coefficient=0")
+        assert "term hard    meml_grpo, off (coefficient 0)\n" in done.stdout
+
+
+def test_check_tells_a_shut_gate_from_a_reward_that_does_not_apply(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(there))
+    monkeypatch.setenv("COLUMNS", "160")
+    (there / "never_applies.py").write_text("def never(response: str) -> None:\n    return None\n")
+    rewards = "rewards=[exact_answer, {name: number_answer, gate: exact_answer}, never_applies:never]"
+    lines = run("check", DEMO, *SMALL, rewards).stdout.splitlines()
+    of = {line.split()[1]: line for line in lines if "exact_answer " in line and "number_answer " in line}
+    assert "exact_answer 1, number_answer 1, never –" in of["gold"]
+    assert "exact_answer 0, number_answer – (gate shut), never –" in of["nonsense"]
+    found = json.loads(run("check", DEMO, *SMALL, rewards, "--json").stdout)["judged"]
+    assert {one["what"]: one["shut"] for one in found}["nonsense"] == ["number_answer"]
+
+
+def test_what_the_tokenizer_cannot_spell_is_told_and_recalled_at_the_end(there: Path) -> None:
+    rows(there / "q.jsonl", [{"question": f"сколько будет {i}", "answer": str(i)} for i in range(20)])
+    experts = [{"name": name, "system": "+"} for name in "ab"]
+    recipe = {"name": "mine", "model": "tiny", "task": {"name": "jsonl", "questions": "q.jsonl"}, "experts": experts}
+    recipe |= {"method": {"name": "meml_grpo", "hard_coefficient": 0}, "sampling": {"max_tokens": 60}}
+    (there / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    done = run("check", "mine.yaml")
+    assert (
+        "  note: 20 of 20 questions have a prompt more than half of whose letters the tokenizer does not" in done.stdout
+    )
+    assert done.stdout.endswith("All is well, but for what the note above says.\n")
+    assert "Heed the note under the prompts." in run("train", "mine.yaml", "--dry-run").stdout.splitlines()[-2:]
 
 
 def test_check_fails_where_the_gold_answer_does_not_score(there: Path) -> None:

@@ -65,6 +65,12 @@ def test_a_torn_last_line_is_dropped_and_cut_off_by_the_next_append(tmp_path: Pa
     assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 
 
+def test_lines_are_numbered_as_an_editor_does(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\n{"step": 2}\n{"st')
+    assert durable.read_numbered_jsonl(path) == [(1, {"step": 1}), (3, {"step": 2})]
+
+
 def test_a_whole_last_line_without_newline_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2}')

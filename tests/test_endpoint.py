@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from typing import Any
 
@@ -305,6 +306,31 @@ def test_the_first_token_and_its_rivals() -> None:
         (reply,) = asked(server)
     assert isinstance(reply, Reply)
     assert reply.logprobs == {"Yes": -0.1, "No": -2.5}
+
+
+NO_COUNTS: list[Any] = ["abc", [], 5, None, *({"prompt_tokens": n} for n in ("abc", [1], {"a": 1}, -3, math.inf, None))]
+
+
+@pytest.mark.parametrize("usage", NO_COUNTS, ids=repr)
+def test_counts_that_are_none_are_zero(usage: Any) -> None:
+    with serving(fault=Fault(body=body({**completion("Yes"), "usage": usage}))) as server:
+        assert asked(server, retries=0) == [Reply("Yes", "stop", 0, 0)]
+
+
+NO_TOPS: list[Any] = [5, "ab", [], [None], [{"logprob": -1}], [{"token": "a"}], [{"token": "a", "logprob": "x"}]]
+NO_TOPS += [[{"token": token, "logprob": -1}] for token in (None, ["a"], 1)]
+NO_CONTENTS: list[Any] = ["abc", 5, {"a": 1}, [], [None], [{}], *([{"top_logprobs": top}] for top in NO_TOPS)]
+
+
+@pytest.mark.parametrize("logprobs", ["x", 5, [], *({"content": content} for content in NO_CONTENTS)], ids=repr)
+def test_log_probs_that_are_malformed_are_none(logprobs: Any) -> None:
+    with serving(fault=Fault(body=body(completion("Yes", logprobs=logprobs)))) as server:
+        assert asked(server, retries=0) == [Reply("Yes", "stop", 7, 1)]
+
+
+def test_half_a_character_can_be_written_to_a_file() -> None:
+    with serving(fault=Fault(body=body(completion("so \ud83d")))) as server:
+        assert asked(server) == [Reply("so ?", "stop", 7, 2)]
 
 
 def test_a_model_that_thought_until_the_end_said_nothing() -> None:

@@ -202,6 +202,49 @@ def test_the_speed_is_that_of_the_model(there: Path, monkeypatch: pytest.MonkeyP
     assert 1 < length <= recipe["sampling"]["max_tokens"] * 1.5
 
 
+@pytest.mark.parametrize(
+    ("solved", "told", "why"),
+    [
+        (0, "none has", "a guess, for want of worked solutions"),
+        (7, "7 of them have", "a guess, for want of worked solutions"),
+        (40, "all have", "twice the longest solution, rounded up"),
+    ],
+)
+def test_what_is_said_of_worked_solutions_and_the_length_of_answers(
+    there: Path, solved: int, told: str, why: str
+) -> None:
+    rows = [
+        {"question": f"{i}+1", "answer": str(i + 1)} | ({"solution": f"{i}+1={i + 1}"} if i < solved else {})
+        for i in range(40)
+    ]
+    (there / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = draft("model", read_data("some.jsonl"), {"a": "+", "b": "-"}, Budget(1, "steps"), "x")
+    assert found.assumed[0].endswith(f" {told} a worked solution.")
+    length = yaml.safe_load(found.text)["sampling"]["max_tokens"]
+    if solved == 40:
+        assert found.assumed[2] == f"Answers of up to 32 tokens: {why}."
+    else:  # 256 is what the whole context has
+        left = "all that the model's context leaves beside the longest prompt"
+        assert found.assumed[2] == f"Answers of up to {length} tokens: {left}, not 256 ({why})."
+    assert ("hard_coefficient" in found.text) == (solved < 40)
+
+
+@pytest.mark.parametrize(
+    ("golds", "rewards"),
+    [
+        (["1,200", "-3", "0.5", "7"], ["number_answer"]),
+        (["12", "3", "cannot be known", "7"], None),
+        (["12", "4/2", "1/2", "7"], None),  # 4/2 is a division left undone: the verifier would not take it
+    ],
+    ids=["numbers", "one is none", "a division"],
+)
+def test_numbers_are_compared_as_numbers(there: Path, golds: list[str], rewards: list[str] | None) -> None:
+    data = read_data(questions(there / "golds.jsonl", golds * 5))
+    found = draft("model", data, {"a": "+", "b": "-"}, Budget(1, "steps"), "x")
+    assert yaml.safe_load(found.text).get("rewards") == rewards
+    assert ("# all gold answers are numbers" in found.text) == (rewards is not None)
+
+
 def test_long_solutions_need_a_long_context(there: Path) -> None:
     data = read_data(questions(there / "long.jsonl", [str(i) for i in range(20)], solution="1+" * 118))
     with pytest.raises(

@@ -104,10 +104,32 @@ def test_where_nobody_knows_anything_that_is_said() -> None:
     found = sampled(np.zeros((200, 4)), np.random.default_rng(5))
     assert (found.one.value, found.many.value, found.gain.value) == (1.0, 1.0, 0.0)
     assert found.verdict == "no"
-    assert "teach the model first" in sentence(found)
     known = sampled(np.ones((200, 4)), np.random.default_rng(5))
     assert "hardly a question is left to be rescued" in sentence(known)
     assert known.together["a"]["b"] is None
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (None, "nothing to start from. Teach the model first (a warm-up on worked answers"),
+        (0, "None of them has a final answer that can be read, so it may be the form alone that fails: say in"),
+        (70, "nothing to start from. 70 of them have a final answer that can be read. Teach"),
+    ],
+)
+def test_where_no_answer_is_right_more_questions_are_not_asked_for(read: int | None, said: str) -> None:
+    right = np.zeros((8, 4), np.int64)
+    found = estimate(Sample(NAMES, dict.fromkeys(NAMES[1:], 8), 24, right, read=read), 1000)
+    assert sentence(found).startswith(
+        "No answer of 768 to 8 questions was right under any prompt: the model cannot do these questions yet, and "
+        "reinforcement learning has nothing to start from."
+    )
+    assert said in sentence(found)
+    assert sentence(found).endswith("or take easier questions or a stronger model.")
+    assert "ask more" not in sentence(found)
+    right[3, 0] = 1  # one answer changes it: there is something to learn from
+    one = estimate(Sample(NAMES, dict.fromkeys(NAMES[1:], 8), 24, right, read=read), 1000)
+    assert sentence(one).startswith("Several experts will not help here: ")
 
 
 def test_few_questions_that_all_say_the_same_do_not_settle_it() -> None:
@@ -157,6 +179,43 @@ def test_the_shipped_model_is_asked(shipped: str) -> None:
     assert found["sentence"] in text
     assert "Errors in common" in text
     assert "All is well." in text
+
+
+def test_a_model_that_knows_nothing_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ("--rescue", "--questions", "4", "--model", "tiny", "sampling.max_tokens=4", "method.answers_per_prompt=2")
+    done = check(*few)
+    assert "No answer of 96 to 4 questions was right under any prompt" in done.stdout
+    assert "All is well, but for the model, which cannot do these questions yet." in done.stdout
+    assert done.stderr == ""
+    found = json.loads(check(*few, "--json").stdout)["rescue"]
+    assert found["answers"] == 96
+    assert 0 <= found["readable_answers"] < 96
+    assert ("None of them" in found["sentence"]) == (found["readable_answers"] == 0)
+
+
+def test_a_verifier_that_asks_a_model_is_told_of_before_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "costly_verifier.py").write_text(
+        "from manyminds.rewards import model_reward\n\n"
+        "@model_reward\n"
+        "def costly(responses, answers, samples):\n"
+        "    return [float(r.endswith('#' + a)) for r, a in zip(responses, answers)]\n"
+    )
+    few = ("--rescue", "--questions", "4", "--model", "tiny", "sampling.max_tokens=4", "method.answers_per_prompt=2")
+    done = check(*few, "rewards=[costly_verifier:costly]", "--json")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == (
+        "note: the reward 'costly' asks a model: it will judge 96 answers (4 questions x 4 prompts x 6 answers); "
+        "--questions asks fewer\n"
+    )
+    assert json.loads(done.stdout)["rescue"]["answers"] == 96
+    # only the verifier is asked about these answers
+    assert check(*few, "rewards=[exact_answer, costly_verifier:costly]", "--json").stderr == ""
+    assert check("rewards=[costly_verifier:costly]").stderr == ""
 
 
 @pytest.mark.parametrize(

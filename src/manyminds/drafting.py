@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from manyminds.config import Recipe, parse
+from manyminds.config import Recipe
 from manyminds.errors import UserError
+from manyminds.first_recipe import Plan, parsed, text_of
 from manyminds.records import Question
+from manyminds.rewards.number_answer import read_number, same_number
 from manyminds.tasks import Task, load_task
 
 SECONDS = 3.0
@@ -41,17 +41,35 @@ WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What the questions look like: how many, their gold answers, and whether all have a worked solution."""
+    """What the questions look like: their gold answers, which are "numbers" or "words", and the few that there are."""
 
     path: str
     task: Task
     kind: str
     answers: tuple[str, ...]
-    solved: bool
 
     @property
     def questions(self) -> list[Question]:
         return [question for questions in self.task.splits.values() for question in questions]
+
+    @property
+    def solutions(self) -> int:
+        """How many questions have a worked solution."""
+        return sum(bool(question.solution) for question in self.questions)
+
+    @property
+    def solved(self) -> bool:
+        """Whether all have one."""
+        return self.solutions == len(self.questions)
+
+    @property
+    def verifier(self) -> str:
+        """The reward that says what is right: numbers compare as such where each gold answer is one, equal to itself.
+
+        A gold answer of 4/2 is not: to a verifier that is a division left undone.
+        """
+        golds = (question.answer for question in self.questions)
+        return "number_answer" if all(same_number(gold, gold) for gold in golds) else "exact_answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +101,10 @@ def read_data(path: str) -> Data:
     task = load_task("jsonl", questions=path)
     questions = [question for its in task.splits.values() for question in its]
     golds = [question.answer for question in questions]
-    numbers = all(re.fullmatch(r"-?[\d.,/]+%?", gold) for gold in golds)
+    numbers = all(read_number(gold) is not None for gold in golds)
     distinct = sorted(set(golds))
     few = tuple(distinct) if len(distinct) <= CLASSES and not numbers else ()
-    return Data(path, task, "numbers" if numbers else "words", few, all(question.solution for question in questions))
+    return Data(path, task, "numbers" if numbers else "words", few)
 
 
 def read_prompts(given: Sequence[str], data: Data) -> dict[str, str]:
@@ -145,18 +163,22 @@ def read_budget(given: str) -> Budget:
     return Budget(amount * UNITS[short], kind)
 
 
-def answer_room(data: Data, tokenizer: Any, context: int, longest_prompt: int) -> int:
-    """How long an answer may be: twice the longest worked solution or 256 tokens, as far as the context goes."""
+def answer_room(data: Data, tokenizer: Any, context: int, longest_prompt: int) -> tuple[int, str]:
+    """How long an answer may be in tokens, and why: twice the longest worked solution (without solutions at least 256),
+    but no more than `context` leaves beside the longest prompt. Raises UserError where that is less than a solution."""
     ids = [len(tokenizer.encode(q.solution or q.answer, add_special_tokens=False)) for q in data.questions]
-    wanted = 2 * max(ids) if data.solved else max(256, 2 * max(ids))
-    room = min(max(32, math.ceil(wanted / 32) * 32), context - longest_prompt)
+    wanted = max(32, math.ceil((2 * max(ids) if data.solved else max(256, 2 * max(ids))) / 32) * 32)
+    room = min(wanted, context - longest_prompt)
     if room < max(ids) + 8:
         raise UserError(
             f"model: its context of {context} tokens leaves {max(room, 0)} beside the longest prompt, but the longest "
             f"{'solution' if data.solved else 'answer'} in {data.path} has {max(ids)}; shorten the prompts, or take a "
             "model with a longer context"
         )
-    return room
+    why = "twice the longest solution, rounded up" if data.solved else "a guess, for want of worked solutions"
+    if room < wanted:
+        why = f"all that the model's context leaves beside the longest prompt, not {wanted} ({why})"
+    return room, why
 
 
 def lr_for(parameters: int) -> float:
@@ -172,19 +194,20 @@ def draft(model: str, data: Data, prompts: dict[str, str], budget: Budget, name:
 
     seen = outline(model, 0)
     questions = min(8, len(data.task.splits["train"]))
-    plain = _Plan(model, data, prompts, name, questions, 1, lr_for(seen.parameters), 1, None)
-    at_first = preview(_parsed(plain))
+    plain = Plan(model, data, prompts, name, questions, 1, lr_for(seen.parameters), 1, None)
+    at_first = preview(parsed(plain))
     longest = max(len(ids) for its in at_first.questions.values() for q in its for ids in q.prompt_ids.values())
-    plan = replace(plain, max_tokens=answer_room(data, seen.tokenizer, seen.context, longest))
+    room, why = answer_room(data, seen.tokenizer, seen.context, longest)
+    plan = replace(plain, max_tokens=room)
     speed = None
     if budget.unit != "steps" and (model == "tiny" or Path(model).is_dir()):
-        speed = measured(_parsed(plan))
+        speed = measured(parsed(plan))
     if budget.unit == "minutes" and speed is None:
         raise UserError(
             f"budget: minutes need the model '{model}' on this disk, to see how fast it is; give tokens or steps"
         )
     plan, assumed = _spent(plan, budget, speed)
-    checked = preview(_parsed(plan))
+    checked = preview(parsed(plan))
     problems = judged(checked)[1]
     if problems:
         raise UserError(f"{data.path}: the verifier cannot read the gold answers: {problems[0]}")
@@ -192,34 +215,21 @@ def draft(model: str, data: Data, prompts: dict[str, str], budget: Budget, name:
     sizes = ", ".join(f"{len(its):,} for {split}" for split, its in data.task.splits.items() if its)
     looked = (
         f"Data: {len(data.questions):,} questions ({sizes}), gold answers are {golds}, "
-        f"{'all have' if data.solved else 'not all have'} a worked solution.",
+        f"{_share_solved(data)} a worked solution.",
         f"Model: {seen.parameters / 1e6:,.1f} M parameters, {seen.context:,} tokens of context, "
         f"{'a' if getattr(seen.tokenizer, 'chat_template', None) else 'no'} chat template.",
-        f"Answers of up to {plan.max_tokens} tokens: "
-        + ("twice the longest solution" if data.solved else "as there are no solutions to go by")
-        + ", as far as the context goes.",
+        f"Answers of up to {room} tokens: {why}.",
     )
     return Draft(text_of(plan), (*looked, *assumed, *checked.notes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    model: str
-    data: Data
-    prompts: dict[str, str]
-    name: str
-    questions: int
-    max_tokens: int
-    lr: float
-    steps: int
-    sampled_tokens: int | None
-
-    @property
-    def rollouts(self) -> int:
-        return self.questions * len(self.prompts) * 8
+def _share_solved(data: Data) -> str:
+    if not data.solutions:
+        return "none has"
+    return "all have" if data.solved else f"{data.solutions:,} of them have"
 
 
-def _spent(plan: _Plan, budget: Budget, speed: Speed | None) -> tuple[_Plan, tuple[str, ...]]:
+def _spent(plan: Plan, budget: Budget, speed: Speed | None) -> tuple[Plan, tuple[str, ...]]:
     """Steps and tokens for the budget, and what was assumed."""
     if budget.unit == "steps":
         most = plan.rollouts * plan.max_tokens
@@ -258,45 +268,3 @@ def measured(recipe: Recipe) -> Speed:
         if seconds > SECONDS / 3 or time.perf_counter() - began > SECONDS or number >= len(train):
             return Speed(max(tokens, 1) / seconds, max(tokens, 1) / len(drawn))
         number *= 2
-
-
-def _parsed(plan: _Plan) -> Recipe:
-    import yaml
-
-    text = text_of(plan)
-    return parse(yaml.safe_load(text), "recipe", text)
-
-
-def text_of(plan: _Plan) -> str:
-    """The commented recipe."""
-    from manyminds.preview import CHECKED
-
-    def quoted(words: str, plainly: bool = False) -> str:
-        whole = yaml.safe_dump(words, default_style='"', allow_unicode=True, width=math.inf).strip()
-        return words if plainly and yaml.safe_load(words) == words else whole
-
-    experts = "\n".join(
-        f"  - {{name: {quoted(name, plainly=True)}, system: {quoted(text)}}}" for name, text in plan.prompts.items()
-    )
-    every = max(1, plan.steps // 8)
-    hard = "" if plan.data.solved else ", hard_coefficient: 0"
-    buffer = "worked solutions return where an expert keeps failing"
-    why = buffer if plan.data.solved else "no worked solutions, no buffer"
-    tokens = "" if plan.sampled_tokens is None else f"sampled_tokens: {plan.sampled_tokens}  # training ends here too\n"
-    test = len(plan.data.task.splits["test"])
-    return f"""\
-# Written by `manyminds init`; every key can be changed. Paths count from the folder in which commands are run.
-name: {quoted(plan.name)}
-model: {quoted(plan.model)}
-# Of the questions 80 % train, the rest validates and tests. A final answer stands after the marker.
-task: {{name: jsonl, questions: {quoted(plan.data.path)}, answer_marker: "####"}}
-experts:
-{experts}
-# {plan.questions} questions x {len(plan.prompts)} experts x 8 answers a step; {why}.
-method: {{name: meml_grpo, preset: tuned, questions_per_step: {plan.questions}, answers_per_prompt: 8{hard}}}
-steps: {plan.steps}
-{tokens}sampling: {{max_tokens: {plan.max_tokens}}}
-optimizer: {{lr: {plan.lr:.1e}}}  # to begin with; ten times less if the reward falls, more if nothing moves
-evaluation: {{every: {every}, questions: {CHECKED}, sampled_questions: {min(test, 100)}}}
-checkpoint: {{every: {every}}}
-"""

@@ -149,6 +149,11 @@ def read_jsonl(path: Path) -> list[Any]:
 
     Blank lines are skipped. Raises UserError, with the line's number, where any other line is not JSON.
     """
+    return [obj for _, obj in read_numbered_jsonl(path)]
+
+
+def read_numbered_jsonl(path: Path) -> list[tuple[int, Any]]:
+    """As `read_jsonl`, each object with the number of its line, counted from 1."""
     with explaining(f"cannot read {path}"):
         *lines, tail = path.read_bytes().split(b"\n")
     if _is_json(tail):
@@ -158,7 +163,7 @@ def read_jsonl(path: Path) -> list[Any]:
         if not line.strip():
             continue
         try:
-            objects.append(json.loads(line.decode()))
+            objects.append((number, json.loads(line.decode())))
         except ValueError as error:
             raise UserError(f"{path} line {number} is not JSON: {error}; each line must be one JSON value") from error
     return objects

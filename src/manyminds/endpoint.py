@@ -228,7 +228,10 @@ def sendable(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(completion: Any) -> Reply:
-    """What a chat completion says. Raises ValueError if it has no choice, or a choice without any text."""
+    """What a chat completion says; what it counts beside its text may be malformed, and then counts as missing.
+
+    Raises ValueError if it has no choice, or a choice without any text.
+    """
     choices = getattr(completion, "choices", None)
     if not isinstance(choices, list) or not choices:
         trouble = getattr(completion, "error", None) or completion
@@ -240,12 +243,24 @@ def read(completion: Any) -> Reply:
     if not isinstance(text, str):
         raise ValueError(f"its choice has no text (finish_reason {finish})")
     usage = getattr(completion, "usage", None)
-    counts = [int(getattr(usage, name, 0) or 0) for name in ("prompt_tokens", "completion_tokens")]
+    counts = [_count(getattr(usage, name, 0)) for name in ("prompt_tokens", "completion_tokens")]
+    # Half of a surrogate pair, which JSON can escape, would stand in no file.
+    text = text.encode(errors="replace").decode()
     return Reply(text, str(finish or "stop"), counts[0], counts[1], first_logprobs(choice))
 
 
+def _count(value: Any) -> int:
+    """A number of tokens; 0 for whatever is none."""
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
 def first_logprobs(choice: Any) -> Mapping[str, float] | None:
-    """The log-probs of the likeliest first tokens of a choice; None if it has none."""
-    content = getattr(getattr(choice, "logprobs", None), "content", None)
-    top = getattr(content[0], "top_logprobs", None) if content else None
-    return {one.token: float(one.logprob) for one in top} if top else None
+    """The log-probs of the likeliest first tokens of a choice; None if it has none, or they are malformed."""
+    try:
+        found = {one.token: float(one.logprob) for one in choice.logprobs.content[0].top_logprobs}
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+    return found if found and all(isinstance(token, str) for token in found) else None

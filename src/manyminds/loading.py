@@ -25,7 +25,8 @@ from manyminds.tasks import Task, load_task
 
 @dataclass(frozen=True)
 class Loaded:
-    """A recipe's parts, ready to run: `questions` by split are rendered for the model's tokenizer."""
+    """A recipe's parts, ready to run: `questions` by split are rendered for the model's tokenizer. `notes`: what the
+    user should know before anything is asked."""
 
     recipe: Recipe
     task: Task
@@ -79,7 +80,8 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
     judge = Judge(task.rewards, task.extract, folder=folder)
-    return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, notes)
+    told = (*notes, *judge.rewards[0].notes)  # the verifier alone is asked outside training steps
+    return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, told)
 
 
 def render(

@@ -15,6 +15,7 @@ from manyminds.policy.fitting import derived
 from manyminds.records import PLAIN, Ask, Ids, Progress, Question
 from manyminds.rewards import Reward
 from manyminds.rewards.judge import NONSENSE, Judge
+from manyminds.rewards.verdict import Verdict
 from manyminds.sections import Engine, OptimizerConfig, WarmUp
 from manyminds.tasks import Task
 
@@ -173,6 +174,7 @@ def _evaluations(seen: Preview) -> list[tuple[int, int]]:
 def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """What the rewards give a gold answer, nonsense and nothing on one question; and all that is wrong with them.
 
+    `shut` names the rewards that were not asked of a text as their gate was shut: their part is None and counts as 0.
     Problems are looked for on the first `CHECKED` questions of every set, one sentence each.
     """
     judge = Judge(seen.rewards, seen.task.extract)
@@ -185,9 +187,11 @@ def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     }
     if not question.solution:
         del texts["worked solution"]
-    shown = [
-        {"what": what, "text": text, "reward": judge.score(question, text), "parts": judge.parts(question, text)}
-        for what, text in texts.items()
-    ]
+    shown = []
+    for what, text in texts.items():
+        parts = judge.parts(question, text)
+        verdict = Verdict(("", ""), parts=parts)
+        shut = [reward.name for reward in judge.rewards if not verdict.open(reward)]
+        shown.append({"what": what, "text": text, "reward": judge.score(question, text), "parts": parts, "shut": shut})
     some = [question for questions in seen.questions.values() for question in questions[:CHECKED]]
     return shown, judge.check(some, form)

@@ -48,13 +48,22 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Judged answers: `right` [questions, prompts] of `draws` under each of `prompts`; `asked` is the method's plan."""
+    """Judged answers: `right` [questions, prompts] of `draws` under each of `prompts`; `asked` is the method's plan.
+
+    Out of `read` of them all the task reads a final answer, right or wrong (None: nobody looked).
+    """
 
     prompts: tuple[str, ...]
     asked: Mapping[str, int]
     draws: int
     right: Counts
     tokens: int = 0
+    read: int | None = None
+
+    @property
+    def answers(self) -> int:
+        """Answers to all questions under all prompts."""
+        return self.right.size * self.draws
 
     @property
     def budget(self) -> int:
@@ -175,6 +184,8 @@ def _named(names: Sequence[str], matrix: Floats) -> dict[str, dict[str, float | 
 def sentence(found: Rescue) -> str:
     """Whether several experts will help here, with what speaks for it."""
     sample, gain = found.sample, found.gain
+    if not sample.right.any():
+        return _nothing_right(found)
     each = sorted(set(sample.asked.values()))
     shares = f"{each[0]} each" if len(each) == 1 else " and ".join(map(str, sample.asked.values()))
     figures = (
@@ -191,6 +202,24 @@ def sentence(found: Rescue) -> str:
     if found.questions == found.available:
         more = "these are all training questions there are"
     return f"Cannot tell from {found.questions} questions: {figures}; {more}."
+
+
+def _nothing_right(found: Rescue) -> str:
+    """What to say where no prompt has led to one right answer, whatever the interval of the gain is."""
+    sample, read = found.sample, ""
+    if sample.read == 0:
+        read = (
+            " None of them has a final answer that can be read, so it may be the form alone that fails: say in the "
+            "prompts how an answer ends, and leave it room in sampling.max_tokens."
+        )
+    elif sample.read is not None:
+        read = f" {sample.read:,} of them have a final answer that can be read."
+    return (
+        f"No answer of {sample.answers:,} to {found.questions} questions was right under any prompt: the model cannot "
+        f"do these questions yet, and reinforcement learning has nothing to start from.{read} Teach the model first (a "
+        "warm-up on worked answers, which `manyminds collect` gets written), or take easier questions or a stronger "
+        "model."
+    )
 
 
 def _instead(found: Rescue) -> str:
@@ -238,12 +267,14 @@ def drawn(loaded: Loaded, questions: Sequence[Question], asked: Mapping[str, int
     """The whole budget of answers under each prompt, some questions at a time."""
     names, draws = tuple(dict.fromkeys((PLAIN, *asked))), sum(asked.values())
     right: list[list[int]] = []
-    tokens = 0
+    tokens = read = 0
     for first in range(0, len(questions), AT_ONCE):
         some = questions[first : first + AT_ONCE]
         temperature = loaded.recipe.sampling.temperature
         rows: list[Any] = ask(loaded, some, names, draws, temperature=temperature, draw="rescue")
         right += [[sum(one.right for one in row[name]) for name in names] for row in rows]
-        tokens += sum(len(one.rollout.ids) for row in rows for its in row.values() for one in its)
+        answers = [one.rollout for row in rows for its in row.values() for one in its]
+        tokens += sum(len(one.ids) for one in answers)
+        read += sum(loaded.task.extract(one.text) is not None for one in answers)
         watch(len(right), len(questions))
-    return Sample(names, dict(asked), draws, np.array(right, dtype=np.int64), tokens)
+    return Sample(names, dict(asked), draws, np.array(right, dtype=np.int64), tokens, read)

@@ -83,7 +83,7 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
     if saved and (complete := Result.read(folder.path)):
         return complete
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
-    loaded = load(recipe, saved.model if saved else recipe.model)
+    loaded = load(recipe, saved.model if saved else recipe.model, folder.path)
     policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps, engine=loaded.recipe.engine)
     stage = _Stage(loaded, config, policy, folder, watch)
     folder.begin(loaded.recipe, saved.step if saved else -1)

@@ -162,6 +162,10 @@ def test_prompt_must_leave_room_for_the_answer() -> None:
         UserError, match=r"mine\.jsonl:7: the prompt of question 'long' for expert 'concise' has 15 tok"
     ):
         renderer(template, context=16, max_tokens=2).encode(asked, EXPERTS)
+    with pytest.raises(UserError, match=r"leaves 0 beside `max_tokens`=20 .* or lower `max_tokens` to 1\."):
+        renderer(template, context=16, max_tokens=20).encode(asked, EXPERTS)
+    with pytest.raises(UserError, match=r"shorten the question or take a model with a longer context\."):
+        renderer(template, context=15, max_tokens=1).encode(asked, EXPERTS)
 
 
 def test_worked_answers_must_fit() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from manyminds.errors import UserError
@@ -43,6 +45,39 @@ def test_a_set_that_loses_all_is_an_error() -> None:
     splits = {"train": (question("1", 4),), "test": (question("8", 9), question("9", 7))}
     with pytest.raises(UserError, match=r"task\.test: none of the 2 prompts fits; the shortest has 7 tokens \(mine"):
         with_room(splits, context=10, max_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("longest", "max_tokens", "said"),
+    [
+        (
+            8,
+            11,
+            "leaves 0 beside `max_tokens`=11 for the answer; shorten the prompts or lower sampling.max_tokens to 2, w",
+        ),
+        (
+            11,
+            8,
+            "leaves 2 beside `max_tokens`=8 for the answer; shorten the prompts or lower sampling.max_tokens to 3, wi",
+        ),
+    ],
+    ids=["all fit", "one of each set fits"],
+)
+def test_the_largest_max_tokens_that_fits_is_named(longest: int, max_tokens: int, said: str) -> None:
+    splits = {"train": (question("1", 4), question("2", longest)), "validation": (), "test": (question("8", 7),)}
+    with pytest.raises(UserError, match=re.escape(said)):
+        with_room(splits, context=10, max_tokens=max_tokens)
+    kept, notes = with_room(splits, context=10, max_tokens=int(said.split("max_tokens to ")[1][0]))
+    assert bool(notes) == (longest > 10)
+    assert all(kept[split] for split in ("train", "test"))
+    with pytest.raises(UserError, match="none of the 2 prompts fits"):
+        with_room({"train": splits["train"]}, context=10, max_tokens=7)
+
+
+def test_where_no_max_tokens_fits_a_longer_context_is_named() -> None:
+    splits = {"train": (question("1", 4),), "test": (question("8", 10),)}
+    with pytest.raises(UserError, match=r"none of the 1 prompts .* shorten the prompts or take a model with a longer"):
+        with_room(splits, context=10, max_tokens=1)
 
 
 def test_a_worked_answer_goes_and_its_question_stays() -> None:

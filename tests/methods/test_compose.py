@@ -83,6 +83,14 @@ def test_a_parts_term_replaces_the_bases() -> None:
     assert composed(Clip()).describe()["term policy"] == "toy_methods:Clip"
 
 
+def test_a_term_that_teaches_nothing_is_said_to_be_off() -> None:
+    said = Composed(MEMLGRPO(experts=("e0", "e1"), hard_coefficient=0.0)).describe()
+    assert (said["term mutual"], said["term hard"]) == ("meml_grpo", "meml_grpo, off (coefficient 0)")
+    said = Composed(MEMLGRPO(experts=("e0", "e1"), mutual_coefficient=0.0, parts=(Clip(),))).describe()
+    assert said["term mutual"] == "meml_grpo, off (coefficient 0)"
+    assert (said["term policy"], said["term hard"]) == ("toy_methods:Clip", "meml_grpo")
+
+
 def test_other_terms_are_added() -> None:
     assert [term.name for term in composed(Entropy(), Traced()).terms(START)] == ["policy", "entropy", "trace"]
 

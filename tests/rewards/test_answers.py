@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
-from manyminds.records import Question
+from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import Judge
 from manyminds.rewards.choice_answer import chosen
 from manyminds.rewards.number_answer import number_text, one_spelling, read_number, same_number
@@ -108,6 +109,30 @@ OPTIONS = ("1 / 2", "31 / 36", "7 men", "7 women", "31 / 36 ")
 )
 def test_options_by_letter_or_text(text: str, letter: str | None) -> None:
     assert chosen(text, OPTIONS) == letter
+
+
+@pytest.mark.parametrize(
+    ("extras", "source", "why"),
+    [
+        (
+            {"choices": ["1", "2"]},
+            "mine.jsonl:3",
+            "LookupError: mine.jsonl:3 has no column `options`, in which choice_answer looks for the options' texts; "
+            "give the column that name, or take exact_answer, which needs none",
+        ),
+        ({}, "", "LookupError: question 'q' has no column `options`, in which"),
+        ({"options": "1, 2"}, "", "question 'q': its `options` must be a list of the options' texts, such as"),
+        ({"options": {"text": ["1", "2"]}}, "", "not \"{'text': ['1', '2']}\""),
+        ({"options": [1, 2]}, "", "not '[1, 2]'"),
+        ({"options": []}, "", "not '[]'"),
+        ({"options": None}, "", "not 'None'"),
+    ],
+)
+def test_options_that_are_not_there_are_told_in_a_sentence(extras: dict[str, Any], source: str, why: str) -> None:
+    judge = Judge(("choice_answer",), lambda text: None)  # also where no answer can be read
+    prompt = Prompt(Question("q", "?", "b", source=source, extras=extras), "plain")
+    judge([Rollout(prompt, (), (), "b")])
+    assert why in judge.quarantine[0]["error"]
 
 
 def test_yes_and_no() -> None:

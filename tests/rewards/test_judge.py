@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from manyminds.errors import UserError
 from manyminds.records import Prompt, Question, Rollout
-from manyminds.rewards import Judge, reward
+from manyminds.rewards import Judge, model_reward, reward
 from manyminds.tasks.arithmetic import extract
 
 
@@ -125,6 +126,24 @@ def test_check() -> None:
     assert "f:1: breaks fails on nonsense ('#xyzzy') of question 'a': RuntimeError: no." in Judge(
         ["exact_answer", breaks], extract
     ).check([right], "#{answer}")
+
+
+def test_check_asks_a_model_about_the_first_question_alone() -> None:
+    asked: list[tuple[str, str]] = []
+
+    @model_reward
+    def paid(questions: list[Question], responses: list[str]) -> list[float]:
+        asked.extend((question.id, response) for question, response in zip(questions, responses, strict=True))
+        return [1.0] * len(responses)
+
+    bare, worked = Question("a", "1+1", "2"), Question("b", "1+2", "3", solution="c3#3")
+    judge = Judge(["exact_answer", paid], extract)
+    assert judge.check([bare, worked, replace(worked, id="c")], "#{answer}") == ()
+    assert asked == [("a", "#2"), ("a", "#xyzzy"), ("a", "")]
+    asked.clear()
+    assert judge.check([worked, bare], "#{answer}") == ()
+    assert asked == [("b", "#3"), ("b", "#xyzzy"), ("b", ""), ("b", "c3#3")]
+    assert judge.check([], "#{answer}") == ()
 
 
 def test_refused() -> None:

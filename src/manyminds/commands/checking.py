@@ -1,10 +1,10 @@
-"""`check`, `eval` and every --dry-run: what a recipe says and what a model can do, without training anything."""
+"""`check` and `eval`: what a recipe says and what a model can do, without training anything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,21 +15,7 @@ from manyminds.commands.console import AsJson, Overrides, RecipePath, consoles, 
 from manyminds.errors import UserError
 
 if TYPE_CHECKING:
-    from manyminds.config import Recipe
     from manyminds.preview import Preview
-
-Stage = Literal["warmup", "train"]
-MEANINGS = {
-    "rollouts_per_step": "answers sampled in a step, at most",
-    "sampled_tokens_per_step_at_most": "tokens sampled in a step, at most",
-    "sampled_tokens_at_most": "tokens sampled in the whole run, at most",
-    "rows_per_update": "rows in an update (a method may add rows of its own)",
-    "tokens_per_row_at_most": "tokens in a row, at most",
-    "traces": "worked answers to learn from",
-    "parameters": "parameters",
-    "trained": "of them are trained",
-    "memory_bytes": "bytes of memory, at most (an estimate)",
-}
 
 
 @told()
@@ -55,7 +41,8 @@ def check(
     no weights and needs no GPU. Rewards that ask a model are asked on one question.
 
     With --rescue the model that training would start from is loaded and answers a sample of the training questions:
-    how many stay all wrong under the best single prompt, and how many under several with as many answers in all.
+    how many stay all wrong under the best single prompt, and how many under several with as many answers in all. A
+    verifier that asks a model judges every one of these answers; how many they are is said before.
 
     \b
     Example:
@@ -64,7 +51,7 @@ def check(
 
     Writes no file. Exits with 2 if the verifier is wrong, or any reward fails, on any question that was tried.
     """
-    from manyminds.commands.rescuing import ask_for_rescue, show_rescue
+    from manyminds.commands.rescuing import ask_for_rescue, show_rescue, tell_of_calls
     from manyminds.config import load_recipe
     from manyminds.preview import judged, preview
 
@@ -75,6 +62,8 @@ def check(
     shown, problems = judged(seen)
     text, place = consoles(as_json)
     asking = rescue and not problems  # a verifier that is wrong would be asked in vain
+    if asking:
+        tell_of_calls(seen, questions)
     found, estimate = ask_for_rescue(loaded, model, questions, place) if asking else (None, None)
     if as_json:
         more = {"rescue": estimate} if rescue else {}
@@ -90,9 +79,14 @@ def check(
     if found is not None and estimate is not None and not as_json:
         show_rescue(text, found, estimate)
     if not as_json:
-        count = len(seen.notes)
-        heed = {0: "", 1: ", but for what the note above says"}.get(count, f", but for what {count} notes above say")
-        plain(text, f"\nAll is well{heed}.")
+        plain(text, f"\nAll is well{heeding(len(seen.notes), found is not None and not found.sample.right.any())}.")
+
+
+def heeding(notes: int, nothing_right: bool) -> str:
+    """What `All is well` is to be taken with: so many notes on the data and prompts, and a model that knows nothing."""
+    said = {0: [], 1: ["what the note above says"]}.get(notes, [f"what {notes} notes above say"])
+    said += ["the model, which cannot do these questions yet"] if nothing_right else []
+    return f", but for {' and for '.join(said)}" if said else ""
 
 
 @told()
@@ -171,58 +165,6 @@ def per_prompt(metrics: dict[str, Any], *names: str) -> Table:
     return table
 
 
-def show_plan(recipe: Recipe, stage: Stage, as_json: bool) -> None:
-    """A --dry-run: the resolved recipe, the prompts, the method, and what it costs at most. Raises UserError."""
-    import yaml
-
-    from manyminds import derivation
-    from manyminds.config import dump
-    from manyminds.preview import preview, training_cost, training_footprint, warmup_cost, warmup_footprint
-
-    seen = preview(recipe)
-    warming = stage == "warmup"
-    cost = warmup_cost(seen) if warming else training_cost(seen)
-    memory = warmup_footprint(seen) if warming else training_footprint(seen)
-    derived = derivation.of_warmup(seen) if warming else derivation.of_training(seen)
-    folder = recipe.warmup_folder if stage == "warmup" else recipe.folder
-    text, _ = consoles(as_json)
-    if as_json:
-        parts = {"held": memory.held, **memory.phases}
-        plan = {"estimate": cost, "memory": parts, "derivation": list(derived)}
-        print_json({"folder": str(folder), "recipe": dump(seen.recipe), **described(seen), **plan})
-        return
-    heading(text, "The recipe, everything resolved")
-    plain(text, yaml.safe_dump(dump(seen.recipe), sort_keys=False, allow_unicode=True))
-    show_prompts(text, seen)
-    show_method(text, seen)
-    show_rewards(text, seen)
-    heading(text, f"What {'the warm-up' if stage == 'warmup' else 'training'} costs")
-    width = max(len(f"{value:,}") for value in cost.values())
-    plain(text, "\n".join(f"  {value:>{width},}  {MEANINGS[key]}" for key, value in cost.items()))
-    for line in derivation.of_memory(memory):
-        plain(text, f"  memory: {line}")
-    heading(text, "What was derived, and why")
-    plain(text, "\n".join(f"  {line}" for line in derived))
-    text.print()
-    plain(text, f"Nothing was written. The run would go to {folder}.")
-    if problem := refusal(seen.recipe, stage):
-        plain(text, f"As things stand it would be refused: {problem}.")
-
-
-def refusal(recipe: Recipe, stage: Stage) -> str:
-    """Why the run could not begin now, for what is or is not on disk; empty if it could."""
-    from manyminds.folder import RunFolder
-    from manyminds.run import starting_model
-
-    try:
-        if stage == "train":
-            starting_model(recipe)
-        RunFolder(recipe.warmup_folder if stage == "warmup" else recipe.folder).find(recipe, resume=False)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
 def described(seen: Preview) -> dict[str, Any]:
     """Prompts, method, rewards and notes as JSON holds them."""
     prompts = {name: {"text": seen.texts[name], "ids": list(ids)} for name, ids in seen.prompts.items()}
@@ -275,9 +217,16 @@ def show_judged(text: Console, seen: Preview, shown: Sequence[dict[str, Any]]) -
     )
     grid = Table.grid(padding=(0, 2))
     for one in shown:
-        parts = (f"{name} {'–' if part is None else f'{part:g}'}" for name, part in one["parts"].items())
+        parts = (f"{name} {value_of(name, one)}" for name in one["parts"])
         grid.add_row(f"  {one['reward']:g}", one["what"], Text(one["text"]), *([", ".join(parts)] if several else []))
     text.print(grid)
+
+
+def value_of(name: str, one: dict[str, Any]) -> str:
+    """What a reward gave a text: a number; that its gate was shut, so that it counts as 0; or that it has no value."""
+    if name in one["shut"]:
+        return "– (gate shut)"
+    return "–" if one["parts"][name] is None else f"{one['parts'][name]:g}"
 
 
 def heading(text: Console, words: str) -> None:

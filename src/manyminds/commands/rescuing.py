@@ -15,12 +15,32 @@ from manyminds.errors import UserError
 
 if TYPE_CHECKING:
     from manyminds.config import Recipe
+    from manyminds.preview import Preview
     from manyminds.rescue import Interval, Rescue
 
 LIMITS = (
     "Intervals are over questions of this one sample. All of it is about the model as it is now and what a first step\n"
     "could learn from: not about how far training comes, and not about other models or other questions."
 )
+
+
+def tell_of_calls(seen: Preview, questions: int) -> None:
+    """A note on standard error where the verifier asks a model: how many answers it will be asked about."""
+    from manyminds.preview import asked
+    from manyminds.records import PLAIN
+
+    verifier, asks = seen.rewards[0], asked(seen)
+    if not verifier.paid:  # other rewards are not asked here: what is right is the verifier's word alone
+        return
+    count = min(questions, len(seen.questions["train"]))
+    prompts, draws = len({PLAIN, *(ask.prompt.expert for ask in asks)}), sum(ask.n for ask in asks)
+    Console(stderr=True).print(
+        f"note: the reward '{verifier.name}' asks a model: it will judge {count * prompts * draws:,} answers ({count} "
+        f"questions x {prompts} prompts x {draws} answers); --questions asks fewer",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def ask_for_rescue(recipe: Recipe, model: str | None, questions: int, place: Console) -> tuple[Rescue, dict[str, Any]]:
@@ -42,7 +62,8 @@ def ask_for_rescue(recipe: Recipe, model: str | None, questions: int, place: Con
     head = {
         "model": _relative(chosen),
         "questions": found.questions,
-        "answers": found.sample.right.size * found.sample.draws,
+        "answers": found.sample.answers,
+        "readable_answers": found.sample.read,
         "sampled_tokens": found.sample.tokens,
         "seconds": seconds,
         "verdict": found.verdict,

@@ -53,7 +53,7 @@ def warmup(
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        from manyminds.commands.checking import show_plan
+        from manyminds.commands.planning import show_plan
 
         show_plan(loaded, "warmup", as_json)
         return
@@ -97,7 +97,7 @@ def train(
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        from manyminds.commands.checking import show_plan
+        from manyminds.commands.planning import show_plan
 
         show_plan(loaded, "train", as_json)
         return

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from manyminds.errors import UserError
+from manyminds.experts.letters import Letters
 from manyminds.experts.templates import HELD, closing_ids, own_system, prints_date, template_errors, template_of
 from manyminds.records import PLAIN, Expert, Ids, Question
 
@@ -79,21 +80,26 @@ class Renderer:
         self.max_tokens = max_tokens
         self.words = words
         self.options = dict(options or {})
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self._letters = Letters(tokenizer)
         self._keeps_system: dict[str, bool] = {}
         self.closing = end_of_answer(tokenizer, self.options)
         if self.template:
             self._tell_of(self.template)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the prompts so far, a sentence each; counts are of rendered questions."""
+        return [*self._notes, *filter(None, [self._letters.note])]
 
     def prompt_ids(self, question: Question, expert: Expert) -> Ids:
         """The ids after which the expert's answer begins."""
         if expert.system and any(role == "system" for role, _ in question.messages):
             self._note(TWO_SYSTEM_MESSAGES)
         if not self.template:
-            system, turns = conversation(question, expert)
+            _, turns = conversation(question, expert)
             self._note(NO_TEMPLATE if len(turns) == 1 else NO_TEMPLATE_TURNS)
-            parts = [*([system] if system else []), *(content for _, content in turns)]
-            ids = _ids(self.tokenizer.encode("\n\n".join(parts) + "\n", add_special_tokens=True))
+            ids = _ids(self.tokenizer.encode(written(question, expert) + "\n", add_special_tokens=True))
             # Some tokenizers also close what they encode; nothing may stand between a prompt and its answer.
             return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
         try:
@@ -121,7 +127,9 @@ class Renderer:
 
         UserError if one of them has a token that the model does not know.
         """
-        prompts = {e.name: self.prompt_ids(question, e) for e in (*experts, Expert(PLAIN))}
+        asked = (*experts, Expert(PLAIN))
+        prompts = {expert.name: self.prompt_ids(question, expert) for expert in asked}
+        self._letters.look(question, {e.name: (written(question, e), prompts[e.name]) for e in asked})
         solution_ids = self.solution_ids(question.solution) if question.solution else ()
         traces = {name: replace(t, ids=self.solution_ids(t.text)) for name, t in question.traces.items()}
         self._check_words([*prompts.values(), solution_ids, *(trace.ids for trace in traces.values())])
@@ -147,10 +155,12 @@ class Renderer:
         name, longest = max(prompts.items(), key=lambda item: len(item[1]))
         place = f"{question.source}: " if question.source else ""
         if len(longest) + self.max_tokens > self.context:
+            room = self.context - len(longest)
             raise UserError(
                 f"{place}the prompt of question {question.id!r} for expert {name!r} has {len(longest)} tokens, but the "
-                f"model's context of {self.context} leaves {self.context - self.max_tokens} beside `max_tokens`="
-                f"{self.max_tokens} for the answer; shorten the question or lower `max_tokens`."
+                f"model's context of {self.context} leaves {max(0, self.context - self.max_tokens)} beside "
+                f"`max_tokens`={self.max_tokens} for the answer; shorten the question or "
+                f"{f'lower `max_tokens` to {room}' if room > 0 else 'take a model with a longer context'}."
             )
         for what, ids in worked.items():
             if len(longest) + len(ids) > self.context:
@@ -194,8 +204,8 @@ class Renderer:
             self._note(OWN_SYSTEM.format(own if len(own) <= 80 else f"{own[:79]}…"))
 
     def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+        if note not in self._notes:
+            self._notes.append(note)
 
 
 def conversation(question: Question, expert: Expert) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -203,6 +213,12 @@ def conversation(question: Question, expert: Expert) -> tuple[str, tuple[tuple[s
     turns = question.messages or (("user", question.text),)
     systems = [expert.system, *(content for role, content in turns if role == "system")]
     return "\n\n".join(filter(None, systems)), tuple(turn for turn in turns if turn[0] != "system")
+
+
+def written(question: Question, expert: Expert) -> str:
+    """All that a prompt says in words, an empty line between system message and turns."""
+    system, turns = conversation(question, expert)
+    return "\n\n".join([*([system] if system else []), *(content for _, content in turns)])
 
 
 def end_of_answer(tokenizer: Any, options: Mapping[str, Any] | None = None) -> int:

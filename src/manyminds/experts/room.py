@@ -16,18 +16,18 @@ def with_room(splits: Splits, context: int, max_tokens: int) -> tuple[dict[str, 
 
     A question fits if its longest prompt, under any expert, leaves `max_tokens` of the `context` for an answer. A trace
     or worked solution fits if it ends within the context after that prompt; otherwise it goes and the question stays.
-    Raises UserError if a set loses all its questions.
+    Raises UserError if a set loses all its questions; it names the largest `max_tokens` with which none would.
     """
     room = context - max_tokens
     kept = {split: tuple(q for q in questions if _prompt(q) <= room) for split, questions in splits.items()}
     out = {split: [q for q in questions if _prompt(q) > room] for split, questions in splits.items()}
-    left = f"the model's context of {context} leaves {room} beside `max_tokens`={max_tokens} for the answer"
+    left = f"the model's context of {context} leaves {max(0, room)} beside `max_tokens`={max_tokens} for the answer"
     for split, its in out.items():
         if its and not kept[split]:
             least = min(its, key=_prompt)
             raise UserError(
                 f"task.{split}: none of the {len(its)} prompts fits; the shortest has {_prompt(least)} tokens "
-                f"({_place(least)}), but {left}; shorten the prompts or lower sampling.max_tokens."
+                f"({_place(least)}), but {left}; shorten the prompts or {_instead(splits, context)}."
             )
     notes = []
     if any(out.values()):
@@ -37,6 +37,17 @@ def with_room(splits: Splits, context: int, max_tokens: int) -> tuple[dict[str, 
             f"{_prompt(longest)} tokens ({_place(longest)}), but {left}."
         )
     return _worked(kept, context, notes), tuple(notes)
+
+
+def _instead(splits: Splits, context: int) -> str:
+    """What to do where a set loses all its questions, besides shortening prompts."""
+    lengths = [[_prompt(question) for question in questions] for questions in splits.values() if questions]
+    all_fit, one_fits = context - max(map(max, lengths)), context - max(map(min, lengths))
+    if all_fit > 0:
+        return f"lower sampling.max_tokens to {all_fit}, with which all fit"
+    if one_fits > 0:
+        return f"lower sampling.max_tokens to {one_fits}, with which a question is left in each set"
+    return "take a model with a longer context"
 
 
 def _worked(splits: Splits, context: int, notes: list[str]) -> dict[str, tuple[Question, ...]]:

@@ -74,11 +74,15 @@ class Composed:
                 seen[term.name] = (part.name, term)
 
     def describe(self) -> dict[str, str]:
-        """Which layer says what, for `--dry-run`: hook (or "term <name>") to method name."""
+        """Which layer says what, for `--dry-run`: hook (or "term <name>") to method name.
+
+        A term whose coefficient is 0 as training begins is said to be off: its examples are made, and nothing is
+        learnt from them.
+        """
         said = {hook: owner.name for hook, owner in self._owners.items()}
         for layer in self.layers:
             if layer is self.base or sets(layer, "terms"):
-                said |= {f"term {term.name}": layer.name for term in layer.terms(Progress(0, 0.0))}
+                said |= {f"term {term.name}": _said(layer, term) for term in layer.terms(Progress(0, 0.0))}
         for hook in ("examples", "shape", "keeps", "wants"):
             owners = [
                 layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
@@ -181,3 +185,7 @@ class Composed:
             if sets(part, "terms"):
                 merged |= {term.name: term for term in part.terms(progress)}
         return tuple(merged.values())
+
+
+def _said(layer: Method, term: Term) -> str:
+    return layer.name if term.coefficient else f"{layer.name}, off (coefficient 0)"

@@ -14,9 +14,29 @@ BOTH = re.compile(r"\(? ?([a-z]) ?\) ?(\S.*)", re.IGNORECASE)
 
 @reward
 def choice_answer(question: Question, response: str, answer: str, extract: Callable[[str], str | None]) -> bool:
-    """Whether the option that the response names is the gold one; `question.extras["options"]` holds their texts."""
-    found = extract(response)
-    return found is not None and chosen(found, question.extras["options"]) == answer.strip().lower()
+    """Whether the option that the response names is the gold one; the question's column `options` holds their texts.
+
+    Raises LookupError if there is no such column, and TypeError if it holds anything but texts.
+    """
+    options, found = options_of(question), extract(response)
+    return found is not None and chosen(found, options) == answer.strip().lower()
+
+
+def options_of(question: Question) -> Sequence[str]:
+    """The texts of the options. Raises LookupError if the question has none, and TypeError for what is no list."""
+    place = question.source or f"question {question.id!r}"
+    if "options" not in question.extras:
+        raise LookupError(
+            f"{place} has no column `options`, in which choice_answer looks for the options' texts; give the column "
+            "that name, or take exact_answer, which needs none"
+        )
+    options = question.extras["options"]
+    if not isinstance(options, list | tuple) or not options or not all(isinstance(text, str) for text in options):
+        raise TypeError(
+            f'{place}: its `options` must be a list of the options\' texts, such as ["1/2", "31/36"], not '
+            f"{str(options)[:60]!r}"
+        )
+    return options
 
 
 def chosen(text: str, options: Sequence[str]) -> str | None:

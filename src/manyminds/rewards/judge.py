@@ -81,7 +81,7 @@ class Judge:
 
         The first reward is the verifier: it must give 1 to the gold answer (written in the task's `answer_form`)
         and to the worked solution, and 0 to nonsense. No reward may fail on any of them. Gates do not count here, and
-        rewards that ask a model are asked on the first question only.
+        rewards that ask a model are asked about the first question only.
         """
         some = list(questions)
         texts: dict[str, tuple[list[tuple[int, str]], float]] = {
@@ -94,8 +94,9 @@ class Judge:
         for what, (written, due) in texts.items():
             samples = [self._sample(_written(some[i], text)) for i, text in written]
             for reward in self.rewards:
-                asked = samples[:1] if reward.paid else samples
-                for (i, text), outcome in zip(written, reward(asked), strict=False):
+                tried = [one for one in range(len(written)) if not reward.paid or written[one][0] == 0]
+                for one, outcome in zip(tried, reward([samples[one] for one in tried]), strict=True):
+                    i, text = written[one]
                     question = some[i]
                     place = f"{question.source}: " if question.source else ""
                     subject = f"{what} ({text[-40:]!r}) of question {question.id!r}"

@@ -28,7 +28,8 @@ class Reward:
 
     `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
     above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
-    answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed.
+    answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed. `note`: what
+    the user should know before it is asked, a clause that goes on after its name.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Reward:
     gate: str = ""
     normalise: Literal["none", "group"] = "none"
     paid: bool = False
+    note: str = ""
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
         """An outcome for each sample, in their order."""
@@ -47,6 +49,11 @@ class Reward:
         """The function that it was made from."""
         found: Function = getattr(self.run, "function", self.run)
         return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to tell before it is asked, a sentence each: `the reward 'llm_judge' keeps …`."""
+        return tuple(f"the reward {self.name!r} {clause}" for clause in [self.note] if clause)
 
     def describe(self) -> str:
         """Its place in the sum, in words: `weight 0.1, where exact_answer > 0, standardised within its group`."""
