@@ -193,5 +193,6 @@ def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         verdict = Verdict(("", ""), parts=parts)
         shut = [reward.name for reward in judge.rewards if not verdict.open(reward)]
         shown.append({"what": what, "text": text, "reward": judge.score(question, text), "parts": parts, "shut": shut})
-    some = [question for questions in seen.questions.values() for question in questions[:CHECKED]]
+    order = sorted(seen.questions, key=lambda split: split != "train")  # the question that is shown comes first
+    some = [question for split in order for question in seen.questions[split][:CHECKED]]
     return shown, judge.check(some, form)

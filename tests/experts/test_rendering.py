@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from manyminds.errors import UserError
 from manyminds.experts.rendering import NO_SYSTEM_ROLE, NO_TEMPLATE, NO_TEMPLATE_TURNS, TWO_SYSTEM_MESSAGES, Renderer
-from manyminds.records import PLAIN, Expert, Question, Trace
+from manyminds.records import PLAIN, Expert, Question
 from manyminds.tasks.arithmetic import EXPERTS, question
 from manyminds.tasks.arithmetic_model import tokenizer
 
@@ -138,43 +138,19 @@ def test_broken_template() -> None:
         renderer(BREAKS).prompt_ids(ASKED, EXPERTS[0])
 
 
-def test_encode_fills_everything_and_changes_nothing_else() -> None:
+def test_render_fills_everything_and_changes_nothing_else() -> None:
     made = renderer(tokenizer().chat_template)
-    full = made.encode(ASKED, EXPERTS)
+    full = made.render(ASKED, EXPERTS)
     assert set(full.prompt_ids) == {"concise", "deliberate", "structured", PLAIN}
     assert full.solution_ids == made.solution_ids(ASKED.solution) == full.traces["concise"].ids
     assert full.solution_ids[-1] == 2
     assert made.tokenizer.decode(full.solution_ids[:-1]) == ASKED.solution
     assert [t.text for t in full.traces.values()] == [t.text for t in ASKED.traces.values()]
     assert (full.id, full.text, full.answer) == (ASKED.id, ASKED.text, ASKED.answer)
-    bare = made.encode(Question("q", "1+1", "2"), ())
+    bare = made.render(Question("q", "1+1", "2"), ())
     assert bare.solution_ids == ()
     assert bare.traces == {}
     assert set(bare.prompt_ids) == {PLAIN}
-
-
-def test_prompt_must_leave_room_for_the_answer() -> None:
-    template = tokenizer().chat_template
-    asked = Question("long", "1" * 12, "1", source="mine.jsonl:7")
-    fits = renderer(template, context=16, max_tokens=1)
-    assert len(fits.encode(asked, EXPERTS).prompt_ids["concise"]) == 15
-    with pytest.raises(
-        UserError, match=r"mine\.jsonl:7: the prompt of question 'long' for expert 'concise' has 15 tok"
-    ):
-        renderer(template, context=16, max_tokens=2).encode(asked, EXPERTS)
-    with pytest.raises(UserError, match=r"leaves 0 beside `max_tokens`=20 .* or lower `max_tokens` to 1\."):
-        renderer(template, context=16, max_tokens=20).encode(asked, EXPERTS)
-    with pytest.raises(UserError, match=r"shorten the question or take a model with a longer context\."):
-        renderer(template, context=15, max_tokens=1).encode(asked, EXPERTS)
-
-
-def test_worked_answers_must_fit() -> None:
-    template = tokenizer().chat_template
-    asked = Question("q", "1+1", "2", traces={"concise": Trace("c2#2222", "concise")})
-    # 6 ids of prompt, 7 of trace, 1 end of sequence.
-    assert renderer(template, context=14, max_tokens=1).encode(asked, EXPERTS[:1]).traces["concise"].ids[-1] == 2
-    with pytest.raises(UserError, match="the trace of 'concise' of question 'q' has 8 tokens"):
-        renderer(template, context=13, max_tokens=1).encode(asked, EXPERTS[:1])
 
 
 def test_tokenizer_without_end() -> None:

@@ -49,7 +49,8 @@ def check(
       manyminds check recipes/demo.yaml
       manyminds check recipes/demo.yaml --rescue --questions 100
 
-    Writes no file. Exits with 2 if the verifier is wrong, or any reward fails, on any question that was tried.
+    Writes no file, except the `cache` that an llm_judge names. Exits with 2 if the verifier is wrong, or any reward
+    fails, on any question that was tried.
     """
     from manyminds.commands.rescuing import ask_for_rescue, show_rescue, tell_of_calls
     from manyminds.config import load_recipe
@@ -110,7 +111,7 @@ def evaluate(
       manyminds eval runs/demo/meml_grpo
       manyminds eval recipes/demo.yaml --model path/to/model
 
-    Writes no file; --json prints the metrics.
+    Writes no file, except the `cache` that an llm_judge names; --json prints the metrics.
     """
     from manyminds.config import load_recipe
     from manyminds.evaluate import on_test

@@ -34,13 +34,12 @@ def tell_of_calls(seen: Preview, questions: int) -> None:
         return
     count = min(questions, len(seen.questions["train"]))
     prompts, draws = len({PLAIN, *(ask.prompt.expert for ask in asks)}), sum(ask.n for ask in asks)
-    Console(stderr=True).print(
-        f"note: the reward '{verifier.name}' asks a model: it will judge {count * prompts * draws:,} answers ({count} "
-        f"questions x {prompts} prompts x {draws} answers); --questions asks fewer",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    cost = (
+        f"the reward '{verifier.name}' asks a model: it will judge {count * prompts * draws:,} answers ({count} "
+        f"questions x {prompts} prompts x {draws} answers); --questions asks fewer"
     )
+    for note in (cost, *verifier.notes):
+        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def ask_for_rescue(recipe: Recipe, model: str | None, questions: int, place: Console) -> tuple[Rescue, dict[str, Any]]:

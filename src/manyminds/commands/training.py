@@ -48,6 +48,7 @@ def warmup(
       evaluation/after.json         every prompt on the test questions, with all answers
       checkpoints/step-…/model/     a Hugging Face folder; `manyminds train` starts from the last
       result.json                   what it came to; it is there when the warm-up is complete
+      llm_judge.jsonl               what an llm_judge said, if the recipe has one
     """
     from manyminds.config import load_recipe
 
@@ -92,6 +93,7 @@ def train(
       evaluation/before.json, after.json   every prompt on the test questions, with all answers
       checkpoints/step-…/model/     a Hugging Face folder that transformers loads
       result.json                   what it came to and what it cost; it is there when the run is complete
+      llm_judge.jsonl               what an llm_judge said, if the recipe has one
     """
     from manyminds.config import load_recipe
 

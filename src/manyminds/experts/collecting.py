@@ -105,7 +105,8 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
     """
     started = time.perf_counter()
     its = plan(recipe, out)
-    for note in its.task.notes:  # before anything is paid for
+    verifier = Judge(its.task.rewards, its.task.extract)
+    for note in (*its.task.notes, *verifier.rewards[0].notes):  # before anything is paid for
         watch("note", 0, len(its.missing), {"text": note})
     missing, answers, missed = its.missing, dict(its.there), Missed()
     total, tokens = len(missing), 0
@@ -132,7 +133,7 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
         raise UserError(next(iter(missed.said.values())))
     for model in unvaried(came) if its.drawn["temperature"] > 0 else ():
         tell(f"{model}: all its answers to a question are the same, so it does not sample; see docs/collect.md")
-    judged, rows = judge(its, came)
+    judged, rows = judge(its, came, verifier)
     write_text(its.out, "".join(to_json(row) + "\n" for row in rows))
     names = [writer.expert for writer in its.writers]
     lost = [(want.writer.expert, cause) for want, cause in missed.causes]
@@ -163,7 +164,7 @@ def unvaried(came: Sequence[tuple[Want, Answer]], enough: int = 8) -> tuple[str,
     return tuple(m for m, its in several.items() if len(its) >= enough and all(len(set(one)) == 1 for one in its))
 
 
-def judge(its: Plan, came: Sequence[tuple[Want, Answer]]) -> tuple[list[Judged], list[dict[str, Any]]]:
+def judge(its: Plan, came: Sequence[tuple[Want, Answer]], verifier: Judge) -> tuple[list[Judged], list[dict[str, Any]]]:
     """The verdicts, and the rows of the experts' file: whole answers, each with its final answer and its verdict.
 
     An answer that is empty or was cut off is no worked answer, whatever the verdict, and has no row.
@@ -172,7 +173,7 @@ def judge(its: Plan, came: Sequence[tuple[Want, Answer]]) -> tuple[list[Judged],
         Rollout(Prompt(want.question, want.writer.expert), (), (), answer.text, answer.finish) for want, answer in came
     ]
     judged, rows = [], []
-    for (_, answer), scored in zip(came, Judge(its.task.rewards, its.task.extract).verify(rollouts), strict=True):
+    for (_, answer), scored in zip(came, verifier.verify(rollouts), strict=True):
         whole = bool(answer.text.strip()) and answer.finish != "length"
         right = whole and scored.right
         counts = (answer.prompt_tokens, answer.completion_tokens)

@@ -135,13 +135,6 @@ class Renderer:
         self._check_words([*prompts.values(), solution_ids, *(trace.ids for trace in traces.values())])
         return replace(question, prompt_ids=prompts, solution_ids=solution_ids, traces=traces)
 
-    def encode(self, question: Question, experts: Iterable[Expert]) -> Question:
-        """As `render`; UserError if a prompt, or a prompt with a worked answer, does not fit into the context."""
-        rendered = self.render(question, experts)
-        traces = {f"trace of {name!r}": trace.ids for name, trace in rendered.traces.items()}
-        self._check_room(rendered, rendered.prompt_ids, {"solution": rendered.solution_ids, **traces})
-        return rendered
-
     def _check_words(self, rows: Iterable[Ids]) -> None:
         unknown = max((token for ids in rows for token in ids), default=0)
         if self.words is not None and unknown >= self.words:
@@ -150,25 +143,6 @@ class Renderer:
                 f"knows only {self.words}; take the tokenizer that belongs to it, or give it the token with "
                 "`resize_token_embeddings` and save it"
             )
-
-    def _check_room(self, question: Question, prompts: Mapping[str, Ids], worked: Mapping[str, Ids]) -> None:
-        name, longest = max(prompts.items(), key=lambda item: len(item[1]))
-        place = f"{question.source}: " if question.source else ""
-        if len(longest) + self.max_tokens > self.context:
-            room = self.context - len(longest)
-            raise UserError(
-                f"{place}the prompt of question {question.id!r} for expert {name!r} has {len(longest)} tokens, but the "
-                f"model's context of {self.context} leaves {max(0, self.context - self.max_tokens)} beside "
-                f"`max_tokens`={self.max_tokens} for the answer; shorten the question or "
-                f"{f'lower `max_tokens` to {room}' if room > 0 else 'take a model with a longer context'}."
-            )
-        for what, ids in worked.items():
-            if len(longest) + len(ids) > self.context:
-                raise UserError(
-                    f"{place}the {what} of question {question.id!r} has {len(ids)} tokens, which with the "
-                    f"{len(longest)} tokens of the prompt exceeds the model's context of {self.context}; shorten it or "
-                    "leave the row out."
-                )
 
     def _messages(self, question: Question, expert: Expert) -> list[dict[str, str]]:
         """The conversation as the template gets it: one system message or none, then the turns."""
