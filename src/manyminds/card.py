@@ -16,8 +16,9 @@ from manyminds.report.runs import Arm
 SHOWN = ("plain", "mean", "worst", "best", "vote", "oracle")
 
 
-def card(run: Path, recipe: Recipe, licence: str, expert: str | None, dtype: str) -> str:
-    """README.md of the exported folder: metadata as the hub reads it, and the text."""
+def card(run: Path, recipe: Recipe, licence: str, expert: str | None, dtype: str, best_step: int | None = None) -> str:
+    """README.md of the exported folder: metadata as the hub reads it, and the text. `best_step`: the weights are those
+    after this step and not the run's last."""
     from huggingface_hub import ModelCardData
     from jinja2 import Environment
 
@@ -43,6 +44,7 @@ def card(run: Path, recipe: Recipe, licence: str, expert: str | None, dtype: str
             arm=arm,
             versions=arm.versions or versions(),
             dtype=dtype,
+            best_step=best_step,
             costs=_costs(arm),
             licence=licence,
             expert=expert,

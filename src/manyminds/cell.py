@@ -13,7 +13,7 @@ from typing import Any
 
 from manyminds.config import Recipe, dump, load_recipe
 from manyminds.durable import read_jsonl, sha256
-from manyminds.errors import UserError
+from manyminds.errors import Interrupted, UserError
 
 CURVE = ("plain", "mean", "worst", "best", "vote", "oracle")
 SAMPLED = ("reward", "groups/mixed", "groups/all_right", "groups/all_wrong", "groups/pooled_all_wrong")
@@ -132,13 +132,15 @@ def run(recipe: Recipe, stage: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0, or 2 for a user's mistake, whose sentence is the last line of standard error."""
+    """0, 2 for a user's mistake, whose sentence is the last line of standard error, 128 + a signal that ended it."""
     recipe, stage = arguments
     try:
         run(load_recipe(recipe), stage)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except Interrupted as error:
+        return error.code
     return 0
 
 

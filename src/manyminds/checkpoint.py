@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "best_model",
     "latest",
     "load",
     "load_optimizer",
@@ -141,6 +142,20 @@ def newest_model(run: Path, remedy: str) -> Path:
         why = f": {skipped[0]}" if skipped else ""
         raise UserError(f"{run}: holds no whole checkpoint{why}; {remedy}")
     return found / "model"
+
+
+def best_model(run: Path) -> tuple[Path, int]:
+    """The model folder of the checkpoint that was best on validation questions, and its step. Raises UserError if none
+    was kept, or it is not whole."""
+    newest = newest_model(run, "there is no best one either").parent
+    best = json.loads((newest / "state.json").read_text(encoding="utf-8")).get("best")
+    found = run / "checkpoints" / f"step-{best['step']:06d}" if best else None
+    if found is None or not found.is_dir():
+        where = f"it was best after step {best['step']}, of which" if best else "of its best step"
+        raise UserError(f"{run}: {where} there is no checkpoint; train with checkpoint.keep_best=true to keep it")
+    if fault := validate(found):
+        raise UserError(f"{run}: the best checkpoint, {found.name}, is not whole: {fault}")
+    return found / "model", int(best["step"])
 
 
 def load(folder: Path) -> Checkpoint:

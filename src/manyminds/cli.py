@@ -64,7 +64,8 @@ app.command("methods")(summing_up.methods)
 def main() -> int:
     """Run the command line; returns the exit code.
 
-    0, 2 for a user's mistake, 3 if `collect` ended without some of the answers, 130 after Ctrl-C.
+    0, 2 for a user's mistake, 3 if `collect` ended without some of the answers, 130 after Ctrl-C, 143 after a
+    SIGTERM at which a run saved.
     """
     try:
         app()

@@ -1,4 +1,8 @@
-"""The one exception a user's mistake may raise."""
+"""What a command ends with besides success: a user's mistake, or a signal that asked it to stop."""
+
+from __future__ import annotations
+
+import signal
 
 
 class UserError(Exception):
@@ -7,3 +11,16 @@ class UserError(Exception):
     The command line prints the sentence without a traceback and exits with code 2. From Python it is an
     ordinary exception whose text is that sentence.
     """
+
+
+class Interrupted(Exception):
+    """A run was asked to stop by a signal, finished its step and saved. The command line exits with 128 + the signal's
+    number, as shells do: 130 after Ctrl-C, 143 after SIGTERM."""
+
+    def __init__(self, by: signal.Signals, step: int) -> None:
+        super().__init__(f"stopped by {by.name} after step {step}, which is saved")
+        self.by, self.step = by, step
+
+    @property
+    def code(self) -> int:
+        return 128 + self.by

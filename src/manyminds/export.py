@@ -24,8 +24,11 @@ class Exported:
     difference: float
 
 
-def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32") -> Exported:
-    """Write the newest checkpoint of the run folder `run` to the folder `out`, which must not exist.
+def export(
+    run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32", best: bool = False
+) -> Exported:
+    """Write the newest checkpoint of the run folder `run`, or the `best` one that it kept, to the folder `out`, which
+    must not exist.
 
     Adapters are merged. Answers end by themselves where they ended in training. With `expert` the chat template speaks
     for that expert where a conversation has no system message. What was written is loaded again, by transformers alone,
@@ -35,6 +38,7 @@ def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype
     import torch
     from transformers import AutoModelForCausalLM
 
+    from manyminds import checkpoint
     from manyminds.card import card
     from manyminds.durable import explaining
     from manyminds.loading import context_of, load_model, load_questions, stop_ids
@@ -44,6 +48,7 @@ def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype
     if out.exists():
         raise UserError(f"{out}: is there already; name a folder that is not, or delete it")
     source, recipe = checkpoint_of(run)
+    source, step = checkpoint.best_model(run) if best else (source, None)
     model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora)
     before, ends = _said(model), list(stop_ids(model, tokenizer, recipe.chat_template_kwargs))
     tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
@@ -63,7 +68,7 @@ def export(run: str | Path, out: str | Path, *, expert: str | None = None, dtype
                     f"{run}: what was written says other things than the run (logits {difference:.1e} apart)"
                 )
             task = load_questions(recipe)[0]
-            (made / "README.md").write_text(card(run, recipe, task.licence, expert, dtype), encoding="utf-8")
+            (made / "README.md").write_text(card(run, recipe, task.licence, expert, dtype, step), encoding="utf-8")
             shutil.move(made, out)
     return Exported(out, difference)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,32 @@ class RunFolder:
                 file.unlink()
                 for line in kept:
                     append_jsonl(file, line)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For this time nobody else writes here. Raises UserError if somebody does; the lock ends with its process,
+        however that ends."""
+        from filelock import FileLock, Timeout
+
+        with explaining(f"{self.path}: the run folder cannot be written"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                raise UserError(
+                    f"{self.path}: another process is writing a run there; wait for its end, or choose another `name` "
+                    "or `arm`"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def note(self, step: int, text: str) -> None:
+        """Something the user should know, with the moment at which it was told."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        append_jsonl(self.path / "notes.jsonl", {"time": now, "step": step, "text": text})
 
     def log(self, line: Mapping[str, Any]) -> None:
         """One step's metrics; what is not a finite number is written as null."""

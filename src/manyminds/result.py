@@ -15,6 +15,17 @@ Watch = Callable[[str, int, int, Mapping[str, Any]], None]
 """Called as a run goes: (what, step, steps, data); what is "step", "evaluation" or "note"."""
 
 
+def noting(folder: RunFolder, watch: Watch) -> Watch:
+    """As `watch`; notes are also kept in the run's folder."""
+
+    def both(what: str, step: int, steps: int, data: Mapping[str, Any]) -> None:
+        if what == "note":
+            folder.note(step, data["text"])
+        watch(what, step, steps, data)
+
+    return both
+
+
 def silent(what: str, step: int, steps: int, data: Mapping[str, Any]) -> None:
     """Nobody watches."""
 

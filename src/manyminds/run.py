@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from manyminds.config import Recipe, dump
 from manyminds.errors import UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
+from manyminds.interrupts import Interrupts
 from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.loggers import Loggers, numbers
 from manyminds.memory import from_json, to_json
@@ -26,7 +28,7 @@ from manyminds.policy.adapters import WithoutAdapters
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.profiling import Profiler
 from manyminds.records import Progress
-from manyminds.result import Result, Watch, silent
+from manyminds.result import Result, Watch, noting, silent
 from manyminds.rewards.sample import TrainerState
 from manyminds.step import training_step
 from manyminds.warmup import restore, save
@@ -46,16 +48,17 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
         return complete
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else start, folder.path)
-    for sentence in (*skipped, *loaded.notes):
-        watch("note", 0, recipe.steps, {"text": sentence})
-    run = Run(loaded, folder, watch)
-    folder.begin(loaded.recipe, saved.step if saved else -1)
-    if saved:
-        run.restore(saved)
-    else:
-        run.begin()
-    run.go()
-    return run.finish()
+    with folder.held():
+        run = Run(loaded, folder, noting(folder, watch))
+        folder.begin(loaded.recipe, saved.step if saved else -1)
+        for sentence in (*skipped, *loaded.notes):
+            run.note(sentence)
+        if saved:
+            run.restore(saved)
+        else:
+            run.begin()
+        run.go()
+        return run.finish()
 
 
 def starting_model(recipe: Recipe) -> str | Path:
@@ -87,6 +90,14 @@ def reference(loaded: Loaded) -> Any:
     return WithoutAdapters(loaded.model, loaded.recipe.engine.precision)
 
 
+@dataclass(frozen=True)
+class Best:
+    """The step after which the experts' mean accuracy on validation questions was highest, the earliest of equals."""
+
+    step: int
+    mean: float
+
+
 class Run:
     """A run as it stands: everything but the weights and the optimiser is in `step`, `memory`, `position`, `costs`."""
 
@@ -106,51 +117,68 @@ class Run:
         self.memory: Any = self.method.initial_memory()
         self.stream = QuestionStream(loaded.questions["train"], recipe.seed)
         self.costs: dict[str, float] = {"sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}
+        self.best: Best | None = None
         self.loggers = Loggers(recipe, folder.path.name, folder.path)
 
     def go(self) -> None:
-        """Step until the budget is used; evaluate and save on the way."""
+        """Step until the budget is used; evaluate and save on the way, and before a signal ends it (Interrupted)."""
         profiler = Profiler.of(self.loaded.model, self.recipe.engine.precision) if self.recipe.profile else None
-        while self.share() < 1:
-            started, parts = time.perf_counter(), Clock()
-            progress = Progress(self.step + 1, self.share())
-            self.loaded.judge.state = TrainerState(self.step, self.recipe.steps)
-            with clock.running(parts) if profiler else nullcontext():
-                self.memory, metrics = training_step(
-                    self.stream,
-                    self.memory,
-                    progress,
-                    method=self.method,
-                    policy=self.policy,
-                    sampler=self.loaded.sampler,
-                    judge=self.loaded.judge,
-                    seed=str(self.recipe.seed),
-                )
-            self.policy.tick()
-            self.step += 1
-            self.tell()
-            seconds = time.perf_counter() - started
-            self._count(metrics.values, seconds)
-            tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
-            line = {"step": self.step, "kind": "train", **metrics.values, **self.loaded.judge.metrics, **tokens}
-            if profiler:
-                line |= profiler.metrics(parts, metrics.values)
-            self.folder.log(line)
-            self.loggers.log(line, self.step)
-            self.watch("step", self.step, self.expected_steps(), line)
-            last = self.share() >= 1
-            if self.step % self.recipe.evaluation.every == 0 or last:
-                self.validate()
-            if self.step % self.recipe.checkpoint.every == 0 or last:
-                self.save()
+        with Interrupts() as interrupts:
+            while self.share() < 1:
+                self.take_step(profiler)
+                if self.due() or interrupts.asked:
+                    self.save()
+                if interrupts.asked:
+                    self.note(f"{interrupts.asked.name}: the run stops after this step, which is saved")
+                interrupts.check(self.step)
         if profiler:
-            self.watch("note", self.step, self.expected_steps(), {"text": profiler.note(self.loaded.sampler)})
+            self.note(profiler.note(self.loaded.sampler))
+
+    def take_step(self, profiler: Profiler | None) -> None:
+        """One training step, and what is told and measured after it."""
+        started, parts = time.perf_counter(), Clock()
+        progress = Progress(self.step + 1, self.share())
+        self.loaded.judge.state = TrainerState(self.step, self.recipe.steps)
+        with clock.running(parts) if profiler else nullcontext():
+            self.memory, metrics = training_step(
+                self.stream,
+                self.memory,
+                progress,
+                method=self.method,
+                policy=self.policy,
+                sampler=self.loaded.sampler,
+                judge=self.loaded.judge,
+                seed=str(self.recipe.seed),
+            )
+        self.policy.tick()
+        self.step += 1
+        self.tell()
+        seconds = time.perf_counter() - started
+        self._count(metrics.values, seconds)
+        tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
+        line = {"step": self.step, "kind": "train", **metrics.values, **self.loaded.judge.metrics, **tokens}
+        if profiler:
+            line |= profiler.metrics(parts, metrics.values)
+        self.folder.log(line)
+        self.loggers.log(line, self.step)
+        self.watch("step", self.step, self.expected_steps(), line)
+        if self.step % self.recipe.evaluation.every == 0 or self.share() >= 1:
+            self.validate()
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        self.watch("note", self.step, self.expected_steps(), {"text": text})
 
     def tell(self) -> None:
         """Pass on what the judge has to say."""
         for note in self.loaded.judge.notes:
-            self.watch("note", self.step, self.expected_steps(), {"text": note})
+            self.note(note)
         self.loaded.judge.notes.clear()
+
+    def due(self) -> bool:
+        """Whether the step that was taken is one to be saved."""
+        best = self.recipe.checkpoint.keep_best and self.best is not None and self.best.step == self.step
+        return best or self.step % self.recipe.checkpoint.every == 0 or self.share() >= 1
 
     def share(self) -> float:
         """The share of the budget that is used: of the steps or of the tokens, whichever is further on."""
@@ -173,6 +201,9 @@ class Run:
         self.folder.evaluation(result, f"step-{self.step:06d}", num_tokens=int(self.costs["sampled_tokens"]))
         self.loggers.log(numbers(result["metrics"], "validation"), self.step)
         self.watch("evaluation", self.step, self.expected_steps(), result)
+        mean = float(result["metrics"]["mean"]["value"])
+        if self.best is None or mean > self.best.mean:
+            self.best = Best(self.step, mean)
 
     def test(self, name: str) -> dict[str, Any]:
         """Everything on the test questions, the best prompt chosen on all validation questions."""
@@ -198,8 +229,10 @@ class Run:
             "memory": to_json(self.memory),
             "position": self.stream.position,
             "costs": self.costs,
+            "best": asdict(self.best) if self.best else None,
         }
-        save(self.folder, self.step, self.loaded, self.policy, state)
+        kept = [self.best.step] if self.best and self.recipe.checkpoint.keep_best else []
+        save(self.folder, self.step, self.loaded, self.policy, state, kept)
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Stand where the checkpoint was taken."""
@@ -207,6 +240,9 @@ class Run:
         self.loaded.sampler.load(self.policy)
         self.step, self.memory = saved.step, from_json(saved.state["memory"])
         self.stream.position, self.costs = saved.state["position"], dict(saved.state["costs"])
+        best = saved.state.get("best")
+        self.best = Best(**best) if best else None
+        self.note(f"goes on after step {saved.step}, from {saved.path}")
 
     def finish(self) -> Result:
         """Evaluate on the test questions and write what the run came to."""

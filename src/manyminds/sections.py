@@ -238,7 +238,9 @@ class EvaluationConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When state is saved, in steps, and how many checkpoints are kept."""
+    """When state is saved, in steps, and how many checkpoints are kept; with `keep_best` also the one after which the
+    experts' mean accuracy on validation questions was highest."""
 
     every: int = Field(100, ge=1)
     keep: int = Field(2, ge=1)
+    keep_best: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from manyminds.errors import UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.formulas.averages import over_tokens
+from manyminds.interrupts import Interrupts
 from manyminds.loading import Loaded, load, resolve
 from manyminds.loggers import Loggers, numbers
 from manyminds.methods.terms import CrossEntropy
@@ -26,7 +27,7 @@ from manyminds.objective import Term
 from manyminds.policy import adapters
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import PLAIN, Example, Question, Update
-from manyminds.result import Result, Watch, silent
+from manyminds.result import Result, Watch, noting, silent
 from manyminds.sections import WarmUp
 from manyminds.step import learn
 
@@ -85,14 +86,15 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else recipe.model, folder.path)
     policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps, engine=loaded.recipe.engine)
-    stage = _Stage(loaded, config, policy, folder, watch)
-    folder.begin(loaded.recipe, saved.step if saved else -1)
-    for sentence in (*skipped, *loaded.notes):
-        watch("note", 0, config.steps, {"text": sentence})
-    if saved:
-        stage.restore(saved)
-    stage.run()
-    return stage.finish()
+    with folder.held():
+        stage = _Stage(loaded, config, policy, folder, noting(folder, watch))
+        folder.begin(loaded.recipe, saved.step if saved else -1)
+        for sentence in (*skipped, *loaded.notes):
+            stage.note(sentence)
+        if saved:
+            stage.restore(saved)
+        stage.run()
+        return stage.finish()
 
 
 class _Stage:
@@ -107,26 +109,39 @@ class _Stage:
         self.loggers = Loggers(loaded.recipe, "warmup", folder.path)
 
     def run(self) -> None:
-        """Learn until the end, which moves nearer once the experts are good enough; evaluate and save on the way."""
-        decay = self.config.optimizer.schedule.decay_steps
-        while self.step < self.end:
-            started = time.perf_counter()
-            metrics = learn(Update(self.traces.batch(self.step + 1)), TERMS, self.policy)
-            self.policy.tick()
-            self.step += 1
-            self.seconds += time.perf_counter() - started
-            self.trained_tokens += int(metrics["trained_tokens"])
-            line = {"step": self.step, "kind": "warmup", **metrics, "step_time": time.perf_counter() - started}
-            self.folder.log(line)
-            self.loggers.log(line, self.step)
-            self.watch("step", self.step, self.end, line)
-            falls = self.policy.decay_from is not None
-            reached = self.step % self.config.evaluate_every == 0 and self._accuracy() >= (self.config.decay_at or 2.0)
-            if not falls and (reached or self.step >= self.config.steps - decay):
-                self.policy.decay()
-                self.end = min(self.config.steps, self.step + decay)
-            if self.step % self.loaded.recipe.checkpoint.every == 0 or self.step == self.end:
-                self.save()
+        """Learn until the end, which moves nearer once the experts are good enough; evaluate and save on the way, and
+        before a signal ends it (Interrupted)."""
+        with Interrupts() as interrupts:
+            while self.step < self.end:
+                self.take_step()
+                due = self.step % self.loaded.recipe.checkpoint.every == 0 or self.step == self.end
+                if due or interrupts.asked:
+                    self.save()
+                if interrupts.asked:
+                    self.note(f"{interrupts.asked.name}: the warm-up stops after this step, which is saved")
+                interrupts.check(self.step)
+
+    def take_step(self) -> None:
+        """One update, and what is told and measured after it."""
+        started, decay = time.perf_counter(), self.config.optimizer.schedule.decay_steps
+        metrics = learn(Update(self.traces.batch(self.step + 1)), TERMS, self.policy)
+        self.policy.tick()
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+        self.trained_tokens += int(metrics["trained_tokens"])
+        line = {"step": self.step, "kind": "warmup", **metrics, "step_time": time.perf_counter() - started}
+        self.folder.log(line)
+        self.loggers.log(line, self.step)
+        self.watch("step", self.step, self.end, line)
+        falls = self.policy.decay_from is not None
+        reached = self.step % self.config.evaluate_every == 0 and self._accuracy() >= (self.config.decay_at or 2.0)
+        if not falls and (reached or self.step >= self.config.steps - decay):
+            self.policy.decay()
+            self.end = min(self.config.steps, self.step + decay)
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        self.watch("note", self.step, self.end, {"text": text})
 
     def _accuracy(self) -> float:
         """The experts' mean accuracy on some validation questions; logged."""
@@ -151,6 +166,7 @@ class _Stage:
         restore(self.policy, saved)
         self.step, self.end = saved.step, saved.state["end"]
         self.trained_tokens, self.seconds = saved.state["trained_tokens"], saved.state["seconds"]
+        self.note(f"goes on after step {saved.step}, from {saved.path}")
 
     def finish(self) -> Result:
         validation, test = on_test(self.loaded, self.step)
@@ -162,15 +178,18 @@ class _Stage:
         return Result.write(self.folder, self.loaded.recipe, "mef", self.step, counts, test)
 
 
-def save(folder: RunFolder, step: int, loaded: Loaded, policy: HFPolicy, state: dict[str, Any]) -> None:
-    """A checkpoint: the model as a Hugging Face folder, the optimisers, and everything else as JSON."""
+def save(
+    folder: RunFolder, step: int, loaded: Loaded, policy: HFPolicy, state: dict[str, Any], kept: Collection[int] = ()
+) -> None:
+    """A checkpoint: the model as a Hugging Face folder, the optimisers, and everything else as JSON. Those of the steps
+    in `kept` are not pruned."""
 
     def write(model: Any) -> None:
         adapters.write(loaded.model, model, loaded.recipe.model)
         loaded.tokenizer.save_pretrained(model)
 
     tensors = {f"optimizer_{i}": checkpoint.optimizer_tensors(o) for i, o in enumerate(policy.optimizers)}
-    checkpoint.save(folder.checkpoints, step, write, state, tensors, keep=loaded.recipe.checkpoint.keep)
+    checkpoint.save(folder.checkpoints, step, write, state, tensors, keep=loaded.recipe.checkpoint.keep, keep_also=kept)
 
 
 def restore(policy: HFPolicy, saved: checkpoint.Checkpoint) -> None:

@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from manyminds.errors import UserError
+from manyminds.errors import Interrupted, UserError
 
 P = ParamSpec("P")
 
@@ -50,7 +50,8 @@ ResumeOption = Annotated[
 
 
 def told(hint: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """A command whose user errors are one sentence and exit code 2; Ctrl-C is 130 and a sentence with `hint`."""
+    """A command whose user errors are one sentence and exit code 2; a signal at which a run saved, and Ctrl-C, are a
+    sentence with `hint` and 128 + the signal's number."""
 
     def decorate(command: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(command)
@@ -60,6 +61,9 @@ def told(hint: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:
             except UserError as error:
                 print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
                 raise typer.Exit(2) from None
+            except Interrupted as error:
+                print(f"{error}{f'; {hint}' if hint else ''}.", file=sys.stderr)
+                raise typer.Exit(error.code) from None
             except KeyboardInterrupt:
                 print(f"\ninterrupted{f'; {hint}' if hint else ''}.", file=sys.stderr)
                 raise typer.Exit(130) from None

@@ -30,13 +30,17 @@ def export(
         ),
     ] = None,
     dtype: Annotated[Weights, typer.Option(help="How the weights are written.")] = Weights.float32,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="The checkpoint that was best on validation questions."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run's model as a plain Hugging Face folder.
 
-    Takes the newest whole checkpoint, merges low-rank adapters, loads what it wrote with transformers alone and
-    compares the logits. The model card, README.md, is made from the run: method, prompts, data and licence, seed,
-    intervals.
+    Takes the newest whole checkpoint (with --best the best one, which checkpoint.keep_best keeps), merges low-rank
+    adapters, loads what it wrote with transformers alone and compares the logits. The model card, README.md, is made
+    from the run: method, prompts, data and licence, seed, intervals.
 
     \b
     Example:
@@ -47,7 +51,7 @@ def export(
     """
     from manyminds.export import export as write
 
-    made = write(run, out, expert=expert, dtype=dtype.value)
+    made = write(run, out, expert=expert, dtype=dtype.value, best=best)
     if as_json:
         print_json({"folder": str(made.folder), "difference": made.difference, "expert": expert, "dtype": dtype.value})
         return
