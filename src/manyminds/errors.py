@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -11,6 +13,15 @@ class UserError(Exception):
     The command line prints the sentence without a traceback and exits with code 2. From Python it is an
     ordinary exception whose text is that sentence.
     """
+
+
+class NotFinite(UserError):
+    """A loss or a gradient is not finite, and no weight was changed by it. `rows`: those of the micro-batch in which the
+    loss went wrong; none for a gradient."""
+
+    def __init__(self, what: str, rows: Sequence[Any] = ()) -> None:
+        super().__init__(f"{what}, so no update was made; lower `optimizer.lr`, or look for an extreme reward")
+        self.what, self.rows = what, tuple(rows)
 
 
 class Interrupted(Exception):

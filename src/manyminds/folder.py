@@ -6,16 +6,17 @@ import math
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
-from manyminds.errors import UserError
+from manyminds.errors import NotFinite, UserError
 
 NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect"}
 """What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed, and who
@@ -119,6 +120,20 @@ class RunFolder:
         write_json(self.path / "evaluation" / f"{name}.json", whole)
         if result["split"] == "validation":
             append_jsonl(self.path / "evaluations.jsonl", {k: v for k, v in whole.items() if k != "answers"})
+
+    def not_finite(self, step: int, error: NotFinite, policy: Literal["stop", "skip"]) -> str:
+        """Save the rows with which a loss or gradient was not finite; returns the sentence about it.
+
+        Raises NotFinite with it if the `policy` is to stop.
+        """
+        path = self.path / "not_finite" / f"step-{step:06d}.json"
+        with explaining(f"cannot write {path}"):
+            path.parent.mkdir(exist_ok=True)
+        write_json(path, {"step": step, "what": error.what, "rows": [asdict(row) for row in error.rows]})
+        said = f"step {step}: {error.what}; the rows are in {path}"
+        if policy == "stop":
+            raise NotFinite(said, error.rows) from error
+        return f"{said}, and the step was skipped"
 
     def result(self, result: Mapping[str, Any]) -> None:
         """What the run came to: its last file, so that its presence says that the run is complete."""

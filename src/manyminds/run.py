@@ -16,7 +16,7 @@ import yaml
 from manyminds import checkpoint, clock
 from manyminds.clock import Clock
 from manyminds.config import Recipe, dump
-from manyminds.errors import UserError
+from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.interrupts import Interrupts
@@ -24,6 +24,7 @@ from manyminds.loading import Loaded, QuestionStream, load, resolve
 from manyminds.loggers import Loggers, numbers
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
+from manyminds.metrics import Metrics
 from manyminds.policy.adapters import WithoutAdapters
 from manyminds.policy.hf_policy import HFPolicy
 from manyminds.profiling import Profiler
@@ -139,17 +140,20 @@ class Run:
         started, parts = time.perf_counter(), Clock()
         progress = Progress(self.step + 1, self.share())
         self.loaded.judge.state = TrainerState(self.step, self.recipe.steps)
-        with clock.running(parts) if profiler else nullcontext():
-            self.memory, metrics = training_step(
-                self.stream,
-                self.memory,
-                progress,
-                method=self.method,
-                policy=self.policy,
-                sampler=self.loaded.sampler,
-                judge=self.loaded.judge,
-                seed=str(self.recipe.seed),
-            )
+        try:
+            with clock.running(parts) if profiler else nullcontext():
+                self.memory, metrics = training_step(
+                    self.stream,
+                    self.memory,
+                    progress,
+                    method=self.method,
+                    policy=self.policy,
+                    sampler=self.loaded.sampler,
+                    judge=self.loaded.judge,
+                    seed=str(self.recipe.seed),
+                )
+        except NotFinite as error:
+            metrics = self.skipped(error)
         self.policy.tick()
         self.step += 1
         self.tell()
@@ -164,6 +168,15 @@ class Run:
         self.watch("step", self.step, self.expected_steps(), line)
         if self.step % self.recipe.evaluation.every == 0 or self.share() >= 1:
             self.validate()
+
+    def skipped(self, error: NotFinite) -> Metrics:
+        """Go on without this step: memory as before it, no gradient left. Raises NotFinite if the recipe says stop."""
+        self.note(self.folder.not_finite(self.step + 1, error, self.recipe.optimizer.on_not_finite))
+        self.policy.forget()
+        self.loaded.sampler.load(self.policy)  # an earlier update of the step may stand
+        metrics = Metrics()
+        metrics.add({"skipped_steps": 1.0})
+        return metrics
 
     def note(self, text: str) -> None:
         """Something the user should know."""

@@ -89,7 +89,11 @@ class Schedule(Section):
 
 
 class OptimizerConfig(Section):
-    """How weights move: AdamW at `lr`; with `muon`, Muon at `matrix_lr` for the matrices between embedding and head."""
+    """How weights move: AdamW at `lr`; with `muon`, Muon at `matrix_lr` for the matrices between embedding and head.
+
+    `on_not_finite`: where a loss or gradient is not finite the rows are saved, and the run stops, or goes on without
+    this step.
+    """
 
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-6, gt=0)
@@ -97,6 +101,7 @@ class OptimizerConfig(Section):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
+    on_not_finite: Literal["stop", "skip"] = "stop"
     schedule: Schedule = Schedule()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 from manyminds import clock
 from manyminds.batch import alive, weigh
+from manyminds.errors import NotFinite
 from manyminds.methods.compose import Composed
 from manyminds.metrics import Metrics, of_groups
 from manyminds.objective import Term, evaluate, needed, total
@@ -76,7 +78,10 @@ def training_step(
 
 
 def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, float]:
-    """One optimiser step on the update's examples, as many rows at a time as fit; returns losses and counts."""
+    """One optimiser step on the update's examples, as many rows at a time as fit; returns losses and counts.
+
+    Raises NotFinite, the weights unchanged, for a loss or gradient that is not finite.
+    """
     rows = [row for row in weigh(update.examples, terms) if alive(row, terms)]
     clock.keep("trained", rows)
     losses: dict[str, float] = {}
@@ -84,7 +89,10 @@ def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, fl
         shares = evaluate(terms, policy.forward(batch, needed(terms)), batch)
         policy.backward(total(terms, shares))
         for name, share in shares.items():
-            losses[f"loss/{name}"] = losses.get(f"loss/{name}", 0.0) + float(share.detach())
+            value = float(share.detach())
+            if not math.isfinite(value):
+                raise NotFinite(f"the loss of the term '{name}' is {value}", batch.examples)
+            losses[f"loss/{name}"] = losses.get(f"loss/{name}", 0.0) + value
     counts = {"trained_tokens": float(sum(row.length for row in rows)), "trained_rows": float(len(rows))}
     return losses | counts | policy.update(update.lr_scale)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
-from manyminds.errors import UserError
+from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.formulas.averages import over_tokens
@@ -124,7 +124,12 @@ class _Stage:
     def take_step(self) -> None:
         """One update, and what is told and measured after it."""
         started, decay = time.perf_counter(), self.config.optimizer.schedule.decay_steps
-        metrics = learn(Update(self.traces.batch(self.step + 1)), TERMS, self.policy)
+        try:
+            metrics = learn(Update(self.traces.batch(self.step + 1)), TERMS, self.policy)
+        except NotFinite as error:
+            self.note(self.folder.not_finite(self.step + 1, error, self.config.optimizer.on_not_finite))
+            self.policy.forget()
+            metrics = {"skipped_steps": 1.0, "trained_tokens": 0.0}
         self.policy.tick()
         self.step += 1
         self.seconds += time.perf_counter() - started

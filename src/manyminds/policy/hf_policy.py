@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyminds import clock
 from manyminds.batch import Batch, Row, collate
-from manyminds.errors import UserError
+from manyminds.errors import NotFinite, UserError
 from manyminds.objective import Outputs
 from manyminds.policy import checkpointing
 from manyminds.policy.fitting import fitted
@@ -110,7 +110,7 @@ class HFPolicy:
     def update(self, lr_scale: float) -> dict[str, float]:
         """Clip the gradient to norm `clip_norm`, take one optimiser step, and forget the gradient.
 
-        Raises UserError, before the weights change, for a gradient that is not finite.
+        Raises NotFinite, before the weights change, for a gradient that is not finite; it is forgotten too.
         """
         with clock.span("optimizer"):
             return self._update(lr_scale)
@@ -119,17 +119,19 @@ class HFPolicy:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm))
         if not math.isfinite(norm):
-            raise UserError(
-                f"the gradient's norm is {norm}, so no update was made; lower `optimizer.lr`, or look for an extreme "
-                "reward, and go on from the last checkpoint"
-            )
+            self.forget()
+            raise NotFinite(f"the gradient's norm is {norm}")
         lr = float(self.optimizers[0].param_groups[0]["lr"])
         if any(p.grad is not None for p in parameters):
             for optimizer in self.optimizers:
                 self._scaled_step(optimizer, lr_scale)
-        self.model.zero_grad(set_to_none=True)
+        self.forget()
         self.version += 1
         return {"grad_norm": norm, "lr": lr * lr_scale}
+
+    def forget(self) -> None:
+        """Drop the gradient gathered so far."""
+        self.model.zero_grad(set_to_none=True)
 
     @staticmethod
     def _scaled_step(optimizer: torch.optim.Optimizer, lr_scale: float) -> None:

@@ -1,0 +1,69 @@
+"""A loss or gradient that is not finite: told by name, its rows saved, the run stopped or the step skipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from manyminds.durable import read_jsonl
+from manyminds.errors import NotFinite
+from manyminds.policy.hf_policy import HFPolicy
+from manyminds.run import Run, train
+from manyminds.warmup import warmup
+from test_resume import state, stopped_and_resumed, tiny
+
+
+@pytest.fixture
+def bad_step(monkeypatch: pytest.MonkeyPatch) -> int:
+    """From the third update on, those that are made for an odd step find an infinite weight in the head."""
+    forward = HFPolicy.forward
+
+    def broken(self: HFPolicy, *args: Any) -> Any:
+        outputs = forward(self, *args)
+        return type(outputs)(outputs.logprobs * torch.tensor(torch.inf)) if self.ticks == 2 else outputs
+
+    monkeypatch.setattr(HFPolicy, "forward", broken)
+    return 3
+
+
+@pytest.mark.parametrize("stage", [warmup, train])
+def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, bad_step: int, stage: Any) -> None:
+    recipe = tiny(tmp_path, **({} if stage is warmup else {"warmup": None}))
+    folder = recipe.warmup_folder if stage is warmup else recipe.folder
+    with pytest.raises(
+        NotFinite, match=r"step 3: the loss of the term '(trace|policy|hard)' is (-?inf|nan); the rows are"
+    ):
+        stage(recipe)
+    saved = json.loads((folder / "not_finite" / "step-000003.json").read_text())
+    assert saved["rows"]
+    assert {"prompt_ids", "ids", "advantage", "group_id"} <= saved["rows"][0].keys()
+    assert [line["step"] for line in read_jsonl(folder / "metrics.jsonl")] == [1, 2]
+
+
+def test_it_is_skipped_and_counted_and_resumed_alike(tmp_path: Path, bad_step: int) -> None:
+    optimizer = {"lr": 0.003, "on_not_finite": "skip"}
+    whole, parts = (tiny(tmp_path / name, warmup=None, optimizer=optimizer) for name in ("whole", "parts"))
+    train(whole)
+    lines = read_jsonl(whole.folder / "metrics.jsonl")
+    assert [line.get("skipped_steps", 0) for line in lines] == [0, 0, 1, 0, 0, 0]
+    assert any("step was skipped" in note["text"] for note in read_jsonl(whole.folder / "notes.jsonl"))
+    stopped_and_resumed(train, parts, 5)
+    assert state(parts.folder) == state(whole.folder)
+
+
+def test_nothing_is_left_of_the_gradient(tmp_path: Path, bad_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    skipped = Run.skipped
+
+    def watching(self: Run, error: NotFinite) -> Any:
+        metrics = skipped(self, error)
+        seen.append(any(p.grad is not None for p in self.loaded.model.parameters()))
+        return metrics
+
+    monkeypatch.setattr(Run, "skipped", watching)
+    train(tiny(tmp_path, warmup=None, optimizer={"lr": 0.003, "on_not_finite": "skip"}))
+    assert seen == [False]
