@@ -16,8 +16,8 @@ class UserError(Exception):
 
 
 class NotFinite(UserError):
-    """A loss or a gradient is not finite, and no weight was changed by it. `rows`: those of the micro-batch in which the
-    loss went wrong; none for a gradient."""
+    """A loss or a gradient is not finite, and no weight was changed by it. `rows`: those of the micro-batch whose loss
+    went wrong; none for a gradient."""
 
     def __init__(self, what: str, rows: Sequence[Any] = ()) -> None:
         super().__init__(f"{what}, so no update was made; lower `optimizer.lr`, or look for an extreme reward")
