@@ -8,13 +8,17 @@ from typing import Any
 
 from manyminds.maths.answers import Answer, Group, Interval, Relation, Scalar, Word
 from manyminds.maths.tokens import Unreadable
-from manyminds.maths.tree import Node, fixed
+from manyminds.maths.tree import Node, fixed, number
 from manyminds.maths.values import MP, ZERO, near
 
 
 def same(a: Answer, b: Answer) -> bool:
     """Whether two answers are the same one."""
-    a, b = _bare(a, b), _bare(b, a)
+    return _same(_bare(a, b), _bare(b, a))
+
+
+def _same(a: Answer, b: Answer) -> bool:
+    """As `same`, but that `x = 1` is not 1: in a list that would forget which is which."""
     a, b = _as_interval(a, b), _as_interval(b, a)
     if isinstance(a, Group) or isinstance(b, Group):
         return _groups(a if isinstance(a, Group) else _alone(a), b if isinstance(b, Group) else _alone(b))
@@ -85,10 +89,10 @@ def _as_interval(a: Answer, other: Answer) -> Answer:
 def _groups(a: Group, b: Group) -> bool:
     if a.kind == "tuple" or b.kind == "tuple":
         if a.kind == b.kind == "tuple":
-            return a.ends == b.ends and len(a.items) == len(b.items) and all(map(same, a.items, b.items))
+            return a.ends == b.ends and len(a.items) == len(b.items) and all(map(_same, a.items, b.items))
         alone = a if b.kind == "tuple" else b
         pair = b if alone is a else a
-        return len(alone.items) == 1 and isinstance(alone.items[0], Group) and same(alone.items[0], pair)
+        return len(alone.items) == 1 and isinstance(alone.items[0], Group) and _same(alone.items[0], pair)
     if "union" in (a.kind, b.kind) and a.kind != b.kind:
         return False
     one, other = _spread(a), _spread(b)
@@ -96,7 +100,7 @@ def _groups(a: Group, b: Group) -> bool:
         one, other = _once(one), _once(other)
     if len(one) != len(other) or len(one) > 64:
         return False
-    return _matched(one, other, same)
+    return _matched(one, other, _same)
 
 
 def _matched(one: Sequence[Answer], other: Sequence[Answer], equal: Callable[[Answer, Answer], bool]) -> bool:
@@ -112,7 +116,7 @@ def _matched(one: Sequence[Answer], other: Sequence[Answer], equal: Callable[[An
 def _once(items: list[Answer]) -> list[Answer]:
     found: list[Answer] = []
     for item in items[:65]:
-        if not any(same(item, other) for other in found):
+        if not any(_same(item, other) for other in found):
             found.append(item)
     return found
 
@@ -139,7 +143,7 @@ def _scalars(a: Scalar, b: Scalar) -> bool:
         return False
     if "%" in (a.unit, b.unit) and a.unit != b.unit:
         share, plain = (a, b) if a.unit == "%" else (b, a)
-        if _equal(Scalar(Node("div", (share.node, Node("num", value=100)))), plain):
+        if _equal(Scalar(Node("div", (share.node, number(100)))), plain):
             return True
     return _equal(a, b)
 
@@ -151,7 +155,7 @@ def _equal(a: Scalar, b: Scalar) -> bool:
     if len(a.signs) != len(b.signs):
         return False
     if len(a.signs) == 2:
-        return _matched([Scalar(fixed(a.node, s)) for s in (1, -1)], [Scalar(fixed(b.node, s)) for s in (1, -1)], same)
+        return _matched([Scalar(fixed(a.node, s)) for s in (1, -1)], [Scalar(fixed(b.node, s)) for s in (1, -1)], _same)
     try:
         return _agree(a.values(), b.values(), near)
     except Unreadable:
@@ -197,9 +201,9 @@ def _relations(a: Relation, b: Relation) -> bool:
 
 def _same_sides(a: Relation, b: Relation) -> bool:
     """Whether the sides are the same, or change places where that makes no difference."""
-    if same(a.left, b.left) and same(a.right, b.right):
+    if _same(a.left, b.left) and _same(a.right, b.right):
         return True
-    return a.op in ("=", "!=") and same(a.left, b.right) and same(a.right, b.left)
+    return a.op in ("=", "!=") and _same(a.left, b.right) and _same(a.right, b.left)
 
 
 def _difference(relation: Relation) -> Scalar:

@@ -42,8 +42,9 @@ def quick(gold: str, text: str) -> bool | None:
         return False
     if one_line(gold) == one_line(text):
         return True
-    if (letter := LETTER.fullmatch(undressed(gold))) and (first := LETTER_FIRST.fullmatch(undressed(text))):
-        return letter[1] == (first[1] or first[2])
+    for one, other in ((gold, text), (text, gold)):
+        if (letter := LETTER.fullmatch(undressed(one))) and (first := LETTER_FIRST.fullmatch(undressed(other))):
+            return letter[1] == (first[1] or first[2])
     due, given = _read(gold), _read(text)
     if due is not None and given is not None:
         return same(due, given) or _by_decimal_comma(gold, due, text, given)

@@ -31,7 +31,7 @@ def read(text: str) -> Answer:
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Answer:
     text = without_stop(text)
-    if (clock := undressed(text)) and CLOCK.fullmatch(clock):
+    if (clock := " ".join(undressed(text).split())) and CLOCK.fullmatch(clock):
         return Word(re.sub(r"[\s.]", "", clock).lower())
     try:
         return _answer(tokens(text))
@@ -273,8 +273,10 @@ def _quantity(found: Sequence[Token]) -> Scalar:
         scale *= SCALES[tail.pop(0).text.casefold()]
     if tail:
         unit = _unit([token.text for token in tail], unit, found)
-    if len(found) > 2 and (found[-1].text, found[-2].text) == ("circ", "^"):
-        unit, found = _degrees(unit), found[:-2]
+    if any(token.kind == "fun" for token in found):
+        pass  # the degrees are of its argument
+    elif len(found) > 1 and found[-1].text == "circ":
+        unit, found = _degrees(unit), found[: -2 if found[-2].text == "^" else -1]
     elif len(found) > 4 and [t.text for t in found[-4:]] == ["^", "group", "circ", "group"]:
         unit, found = _degrees(unit), found[:-4]
     node = parsed(found)

@@ -4,12 +4,15 @@ be stopped: what they do with an expression may take any time and memory, and no
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from manyminds.maths.tokens import DEEPEST, LONGEST
 
-EVALUATED = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|binom|dbinom|tbinom|det|gcd|max|min)\b|\bmod\b|\\[bp]?mod")
+EVALUATED = re.compile(
+    r"\\(?:sum|prod|int|iint|oint|lim|binom|dbinom|tbinom|det|gcd|max|min)(?![A-Za-z])|\bmod\b|\\[bp]?mod"
+)
 """Commands with which numbers vanish when they are worked out; without them equal answers have equal numbers."""
 NUMBERS = re.compile(r"\d+", re.ASCII)
 POWERS = re.compile(r"\^|\*\*")
@@ -57,9 +60,10 @@ def _argument(text: str, at: int) -> str:
 
 
 def parse(text: str) -> list[Any]:
-    """What math-verify reads in a text, [] for nothing."""
+    """What math-verify reads in a text, sums and the like worked out; [] for nothing."""
     from math_verify import LatexExtractionConfig, parse
 
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of each call without a time limit of its own
     found: list[Any] = parse(
         f"${text}$",
         extraction_config=[LatexExtractionConfig()],
@@ -67,7 +71,7 @@ def parse(text: str) -> list[Any]:
         parsing_timeout=None,
         raise_on_error=False,
     )
-    return found
+    return [one.doit() if hasattr(one, "doit") else one for one in found]
 
 
 def symbolically(gold: str, text: str) -> bool | None:

@@ -238,7 +238,7 @@ class _Reader:
         elif inside == "e" or inside == "i":
             self.add("sym", inside)
         elif inside:
-            for one in inside.split():
+            for one in re.findall(r"/|[^\s/]+", inside):
                 self.add("word", one)
 
     def environment(self, which: str) -> None:

@@ -67,10 +67,13 @@ def unit_of(words: list[str]) -> str:
 
     Raises ValueError for what is no unit.
     """
-    found, squared = [], ""
+    found: list[str] = []
+    squared = ""
     for word in words:
         bare = word.casefold().strip(".,")
-        if bare in ("square", "sq", "squared", "cubic"):
+        if bare in ("squared", "cubed") and found:
+            found.append("^2" if bare == "squared" else "^3")
+        elif bare in ("square", "sq", "cubic"):
             squared = "^3" if bare == "cubic" else "^2"
         elif bare in SAME:
             found.append(SAME[bare] + squared)

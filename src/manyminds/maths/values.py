@@ -38,12 +38,13 @@ class Point:
     seen: dict[str, Any] = field(default_factory=dict)
 
     def of(self, name: str) -> Any:
-        """The number that a symbol stands for: near 1, so that high powers stay within bounds; of either sign but at
-        the first point."""
+        """The number that a symbol stands for: near 1, so that high powers stay within bounds; all above 0 at
+        the first point, all below at the second, and each of one sign at the third and the other at the fourth."""
         if name not in self.seen:
             random = Random(zlib.crc32(f"{self.number} {name} stands for".encode()))
             size = MP.mpf(random.getrandbits(400)) / MP.mpf(2) ** 400 * 2 / 25 + MP.mpf(24) / 25
-            self.seen[name] = size if self.number == 0 or random.random() < 0.5 else -size
+            above = bool(zlib.crc32(name.encode()) & 64)
+            self.seen[name] = size if (True, False, above, not above)[self.number] else -size
         return self.seen[name]
 
 
