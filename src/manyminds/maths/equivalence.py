@@ -7,19 +7,27 @@ any time: call them in a process that can be stopped (`manyminds.maths.checker.C
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 
 from manyminds.maths import extraction
 from manyminds.maths.answers import Answer, Group, Scalar, Word
 from manyminds.maths.comparing import same
 from manyminds.maths.reading import decimal_comma, read
-from manyminds.maths.symbolic import symbolically
 from manyminds.maths.tokens import LONGEST, Unreadable
 from manyminds.maths.wording import undressed, without_stop
 
 LETTER = re.compile(r"\(?([A-Z])\)?[.:]?", re.ASCII)
-LETTER_FIRST = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])[.:]?\s{1,9}\S.*", re.ASCII | re.DOTALL)
+LETTER_FIRST = re.compile(
+    r"(?:\(([A-Z])\)|([A-Z])[).:])[.:]?\s{1,9}(?!(?:or|and|nor|not|but|is|if)\b)[\w\\\"'][^()]{0,80}", re.ASCII
+)
+"""An option by its letter and what it says, in which no other option's letter stands."""
 DELIMITERS = re.compile(r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])|\\[,;:! ()\[\]]|(?<!\\)\$|~")
 DIGITS_APART = re.compile(r"(?<=[\d,])\s+(?=\d)|(?<=\\[A-Za-z])\s+(?=[A-Za-z])|(?<=[A-Za-z])\s+(?=[A-Za-z])")
+
+
+NUMBERS = threading.RLock()
+"""Held where numbers are compared: their precision is that of the whole process."""
 
 
 class Undecided(Exception):
@@ -31,6 +39,8 @@ def equal(gold: str, text: str) -> bool | None:
     try:
         return quick(gold, text)
     except Undecided:
+        from manyminds.maths.symbolic import symbolically  # sympy is heavy, and seldom asked
+
         return symbolically(one_line(gold), one_line(text))
 
 
@@ -47,7 +57,8 @@ def quick(gold: str, text: str) -> bool | None:
             return letter[1] == (first[1] or first[2])
     due, given = _read(gold), _read(text)
     if due is not None and given is not None:
-        return same(due, given) or _by_decimal_comma(gold, due, text, given)
+        with NUMBERS:
+            return same(due, given) or _by_decimal_comma(gold, due, text, given)
     if isinstance(due, Word) or isinstance(given, Word):
         return False if due is not None else None
     raise Undecided
@@ -60,9 +71,22 @@ def matches(gold: str, response: str, strict: bool = True) -> bool | None:
     response without any of these is not right. Otherwise also a sentence that announces the answer, or the last line
     (`manyminds.maths.extraction.found`).
     """
+    return _matches(gold, response, strict, equal)
+
+
+def quickly(gold: str, response: str, strict: bool = True) -> bool | None:
+    """As `matches`, without sympy. Raises Undecided where only that could tell."""
+    return _matches(gold, response, strict, quick)
+
+
+def _matches(gold: str, response: str, strict: bool, compare: Callable[[str, str], bool | None]) -> bool | None:
     due = gold_answer(gold)
-    verdicts = [equal(due, answer) for answer in candidates(response, strict)] or [equal(due, "")]
-    return None if None in verdicts else all(verdicts)
+    verdicts = []
+    for answer in candidates(response, strict) or [""]:
+        verdicts.append(compare(due, answer))
+        if not verdicts[-1]:
+            return verdicts[-1]
+    return True
 
 
 def candidates(response: str, strict: bool = True) -> list[str]:

@@ -24,6 +24,7 @@ DOLLARS = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,2000})\$")
 LAST_NUMBER = re.compile(
     r"(?<![\w.,/^])[-+]?(?:[$€£] ?)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:/\d+)?(?: ?%)?", re.ASCII
 )
+QUOTES = " \t\n\"'*"
 MOST = 32
 """Boxes in a response; one with more has no answer."""
 
@@ -108,11 +109,8 @@ def _announced(text: str, start: int) -> str:
     last = max(ANNOUNCED.finditer(text, start), key=lambda one: one.start(), default=None)
     if last is None:
         return ""
-    tail = text[last.end() : last.end() + 2 * LONGEST].lstrip(
-        " :=*\t\n\"'\\" if text[last.end() : last.end() + 3] != "\\" else " :"
-    )
-    tail = CLOSING.split(tail, maxsplit=1)[0].strip()
-    tail = tail.partition("\n\n")[0].strip().strip("\"'*")
+    tail = CLOSING.split(text[last.end() : last.end() + 2 * LONGEST].lstrip(" :=*\t\n"), maxsplit=1)[0]
+    tail = tail.partition("\n\n")[0].replace('\\"', '"').strip(QUOTES)
     if not tail:
         return ""
     try:

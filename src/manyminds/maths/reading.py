@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from manyminds.maths.answers import Answer, Group, Interval, Relation, Scalar, Word
+from manyminds.maths.inequalities import inequality, is_symbol
 from manyminds.maths.syntax import parsed
 from manyminds.maths.tokens import LONGEST, Token, Unreadable, tokens
 from manyminds.maths.tree import Node, number
@@ -16,7 +17,6 @@ from manyminds.maths.units import SCALES, unit_of
 from manyminds.maths.wording import undressed, without_stop, words
 
 BRACKETS = {"(": ")", "[": "]", "{": "}", "group": "group", "<": ">"}
-FLIPPED = {">": "<", ">=": "<="}
 DECIMAL_COMMA = re.compile(r"([+-]?\d{1,40}),(\d{1,40})", re.ASCII)
 CLOCK = re.compile(r"\d{1,3}(?: ?: ?\d{1,4}){1,3}(?: ?[ap]\.?m\.?)?", re.ASCII | re.IGNORECASE)
 
@@ -203,15 +203,13 @@ def _relation(found: list[Token], places: list[int]) -> Answer:
             inside = _interval(sides[1])
         if isinstance(inside, Interval) and isinstance(name, Scalar) and name.node.op == "sym":
             return replace(inside, name=str(name.node.value))
-        return inside
+        return inside if is_symbol(name) else Relation("in", name, inside)
     if set(ops) == {"="}:
         left, right = _side(sides[0]), _side(sides[-1])
-        if isinstance(right, Scalar) and right.node.op == "sym" and right.symbols and not _is_symbol(left):
+        if isinstance(right, Scalar) and right.node.op == "sym" and right.symbols and not is_symbol(left):
             left, right = right, left
         return Relation("=", left, right)
-    if len(ops) == 1 and ops[0] in ("<", "<=", ">", ">=", "!="):
-        return _inequality(_quantity(sides[0]), ops[0], _quantity(sides[1]))
-    return _chain(ops, sides)
+    return inequality(ops, [_quantity(side) for side in sides])
 
 
 def _side(found: list[Token]) -> Answer:
@@ -219,37 +217,6 @@ def _side(found: list[Token]) -> Answer:
     if all(token.kind in ("word", "sym", "sep") for token in found) and any(t.kind == "word" for t in found):
         return Word(" ".join(token.text.casefold() for token in found))
     return _one(found)
-
-
-def _is_symbol(answer: Answer) -> bool:
-    return isinstance(answer, Scalar) and answer.node.op == "sym" and bool(answer.symbols)
-
-
-def _inequality(left: Scalar, op: str, right: Scalar) -> Answer:
-    """An interval where one side is a symbol and the other is a number, else the relation."""
-    if op in FLIPPED:
-        left, op, right = right, FLIPPED[op], left
-    closed, infinity = op == "<=", Node("sym", value="infty")
-    if op != "!=" and _is_symbol(left) and not right.symbols:
-        return Interval(Scalar(Node("neg", (infinity,))), right, "(" + ("]" if closed else ")"), str(left.node.value))
-    if op != "!=" and _is_symbol(right) and not left.symbols:
-        return Interval(left, Scalar(infinity), ("[" if closed else "(") + ")", str(right.node.value))
-    return Relation(op, left, right)
-
-
-def _chain(ops: list[str], sides: list[list[Token]]) -> Answer:
-    """`a < x <= b` as an interval, or `a <= |x| <= b` as two. Raises Unreadable for other chains."""
-    low, middle, high = [_quantity(side) for side in sides] if len(sides) == 3 else [None] * 3
-    if low is None or middle is None or high is None or not {*ops} <= {"<", "<="} | {*FLIPPED}:
-        raise Unreadable("a chain of relations")
-    if all(op in FLIPPED for op in ops):
-        low, high, ops = high, low, [FLIPPED[op] for op in reversed(ops)]
-    if not {*ops} <= {"<", "<="}:
-        raise Unreadable("a chain of relations in both directions")
-    ends = ("[" if ops[0] == "<=" else "(") + ("]" if ops[1] == "<=" else ")")
-    if _is_symbol(middle):
-        return Interval(low, high, ends, str(middle.node.value))
-    raise Unreadable("a chain about more than a symbol")
 
 
 def _quantity(found: Sequence[Token]) -> Scalar:

@@ -79,21 +79,29 @@ def symbolically(gold: str, text: str) -> bool | None:
 
     Where nothing is to be worked out, answers that do not have the same numbers are not equal, whatever was read.
     """
-    from math_verify import verify
-
-    if refused(gold):
-        return None
-    due = parse(gold)
+    due = _read(gold)
     if not due:
         return None
-    if refused(text):
-        return False
     if not EVALUATED.search(gold + text) and _numbers(gold) != _numbers(text):
         return False
-    given = parse(text)
-    if not given:
+    given = _read(text)
+    return bool(given) and _verified(due, given)
+
+
+def _read(text: str) -> list[Any]:
+    try:
+        return [] if refused(text) else parse(text)
+    except Exception:  # whatever sympy raises on what it does not expect
+        return []
+
+
+def _verified(due: list[Any], given: list[Any]) -> bool:
+    from math_verify import verify
+
+    try:
+        return bool(verify(due, given, strict=True, timeout_seconds=None, raise_on_error=False))
+    except Exception:  # as above
         return False
-    return bool(verify(due, given, strict=True, timeout_seconds=None, raise_on_error=False))
 
 
 def _numbers(text: str) -> list[str]:

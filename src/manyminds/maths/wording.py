@@ -18,7 +18,7 @@ def words(text: str) -> Word | None:
     plain = undressed(text)
     if len(text) > LONGEST or COMMAND.search(plain):
         return None
-    bare = " ".join(re.findall(r"[^\W_]+(?:[.,'/-][^\W_]+)*|[^\w\s.,;:!?\"'`*(){}\[\]$-]", plain.casefold()))
+    bare = " ".join(re.findall(r"[^\W_]+(?:[.,'/-][^\W_]+)*|[^\w\s.,;:!?\"'`*(){}\[\]$]", plain.casefold()))
     bare = bare.removeprefix("the ").removeprefix("an ").removeprefix("a ") if " " in bare else bare
     return Word(YES.get(bare, bare)) if any(char.isalpha() for char in bare) else None
 
