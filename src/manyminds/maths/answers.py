@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from manyminds.maths.exactly import exact
 from manyminds.maths.tree import Node, has, symbols
-from manyminds.maths.values import POINTS, Point, at, exact
+from manyminds.maths.values import POINTS, Point, at
 
 
 @dataclass(frozen=True)

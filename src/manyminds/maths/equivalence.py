@@ -14,6 +14,7 @@ from manyminds.maths import extraction
 from manyminds.maths.answers import Answer, Group, Scalar, Word
 from manyminds.maths.comparing import same
 from manyminds.maths.reading import decimal_comma, read
+from manyminds.maths.symbolic import refused, symbolically
 from manyminds.maths.tokens import LONGEST, Unreadable
 from manyminds.maths.wording import undressed, without_stop
 
@@ -39,8 +40,6 @@ def equal(gold: str, text: str) -> bool | None:
     try:
         return quick(gold, text)
     except Undecided:
-        from manyminds.maths.symbolic import symbolically  # sympy is heavy, and seldom asked
-
         return symbolically(one_line(gold), one_line(text))
 
 
@@ -59,8 +58,10 @@ def quick(gold: str, text: str) -> bool | None:
     if due is not None and given is not None:
         with NUMBERS:
             return same(due, given) or _by_decimal_comma(gold, due, text, given)
-    if isinstance(due, Word) or isinstance(given, Word):
-        return False if due is not None else None
+    if due is None and (isinstance(given, Word) or refused(one_line(gold))):
+        return None
+    if isinstance(due, Word) or isinstance(given, Word) or refused(one_line(text)):
+        return False
     raise Undecided
 
 

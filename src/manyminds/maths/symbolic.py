@@ -14,6 +14,8 @@ EVALUATED = re.compile(
     r"\\(?:sum|prod|int|iint|oint|lim|binom|dbinom|tbinom|det|gcd|max|min)(?![A-Za-z])|\bmod\b|\\[bp]?mod"
 )
 """Commands with which numbers vanish when they are worked out; without them equal answers have equal numbers."""
+WORKED = 12
+"""The largest exponent, or upper bound, of what is to be worked out."""
 NUMBERS = re.compile(r"\d+", re.ASCII)
 POWERS = re.compile(r"\^|\*\*")
 OWN = re.compile(r"\\(?:frac|dfrac|tfrac|cfrac|text|textbf|mathrm|mbox|left|right|displaystyle)(?![A-Za-z])|[\s{}$]")
@@ -34,10 +36,13 @@ def refused(text: str) -> str:
         return "a number has too many digits"
     if re.search(r"\d{4,}\s*\}?\s*!|!\s*\)?\s*!", text):
         return "a factorial is too large"
+    working = EVALUATED.search(text) is not None
     powers = [found.end() for found in POWERS.finditer(text)]
     for at in powers:
         exponent = _argument(text, at)
         if POWERS.search(exponent) or re.search(r"\d{4,}|!", exponent):
+            return "an exponent is too large"
+        if working and any(int(number) > WORKED for number in NUMBERS.findall(exponent)):
             return "an exponent is too large"
         if re.match(r"\s*(?:\^|\*\*)", text[at + len(exponent) :]):
             return "a tower of exponents"

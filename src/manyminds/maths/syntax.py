@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from manyminds.maths.bounded import summed
 from manyminds.maths.tokens import DEEPEST, Token, Unreadable
 from manyminds.maths.tree import Node, letters, number
 
@@ -19,14 +20,16 @@ def parsed(tokens: Sequence[Token]) -> Node:
     """The tree of an expression, of all the tokens. Raises Unreadable."""
     if not tokens:
         raise Unreadable("nothing")
-    parser = _Parser(tokens)
+    parser = Parser(tokens)
     found = parser.sum()
     if parser.next is not END:
         raise Unreadable(f"{parser.next.text!r} after an expression")
     return found
 
 
-class _Parser:
+class Parser:
+    """Where in the tokens a reading is, and how deep."""
+
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens, self.at, self.depth, self.bars = list(tokens), 0, 0, 0
 
@@ -271,6 +274,8 @@ class _Parser:
             over = self.argument()
             under = self.argument()
             return Node("div" if name == "frac" else "binom", (over, under))
+        if name in ("sum", "prod"):
+            return summed(self, name)
         if name in ("mathbb", "mathcal", "overline"):
             inside = self.argument()
             return Node("sym", value=f"{name} {' '.join(letters(inside))}")

@@ -41,7 +41,8 @@ def symbols(node: Node) -> set[str]:
         return {node.value}
     if node.op == "matrix":
         return {name for row in node.parts for entry in row for name in symbols(entry)}
-    return {name for part in node.parts for name in symbols(part)}
+    found = {name for part in node.parts for name in symbols(part)}
+    return found - {node.value[0]} if node.op in ("sum", "prod") else found
 
 
 def has(node: Node, ops: tuple[str, ...]) -> bool:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
 from random import Random
 from typing import Any
 
 from mpmath.ctx_mp import MPContext
 
+from manyminds.maths.exactly import fraction, of_fractions
 from manyminds.maths.tokens import Unreadable
 from manyminds.maths.tree import Node
 
 PLACES = 120
 POINTS = 4
-BITS = 4_000
-"""The most bits of an exact numerator or denominator."""
+STEPS = 20_000
 MP = MPContext()
 MP.dps = PLACES
 LARGE, SMALL, ZERO, EQUAL = MP.mpf("1e40"), MP.mpf("1e-40"), MP.mpf("1e-75"), MP.mpf("1e-70")
@@ -30,12 +29,15 @@ Matrix = tuple[tuple[Any, ...], ...]
 
 @dataclass(slots=True)
 class Point:
-    """Where symbols stand for numbers. `sign`: of a ±. `outside`: a real function was taken where it is not real."""
+    """Where symbols stand for numbers. `sign`: of a ±. `outside`: a real function was taken where it is not real.
+    `bound`: what the index of a sum is worth at the moment. `steps`: operations so far."""
 
     number: int = 0
     sign: int = 1
     outside: bool = False
     seen: dict[str, Any] = field(default_factory=dict)
+    bound: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
 
     def of(self, name: str) -> Any:
         """The number that a symbol stands for: near 1, so that high powers stay within bounds; all above 0 at
@@ -48,103 +50,6 @@ class Point:
         return self.seen[name]
 
 
-def exact(node: Node) -> Fraction | None:
-    """The fraction that a number's tree is worth, or None if it is none that arithmetic alone gives."""
-    try:
-        return _exact(node)
-    except (ArithmeticError, ValueError):
-        return None
-
-
-def _exact(node: Node) -> Fraction:
-    op, parts = node.op, node.parts
-    if op == "num":
-        return node.value  # type: ignore[no-any-return]
-    if op not in ("add", "neg", "mul", "div", "inverse", "pow", "factorial", "binom", "floor", "ceil", "abs", "root"):
-        raise Unreadable("no fraction")
-    args = [_exact(part) for part in parts]
-    found = _of_fractions(op, args)
-    if found.numerator.bit_length() > BITS or found.denominator.bit_length() > BITS:
-        raise Unreadable("a number of too many digits")
-    return found
-
-
-def _of_fractions(op: str, args: list[Fraction]) -> Fraction:
-    first = args[0]
-    if op == "add":
-        return sum(args, Fraction(0))
-    if op == "mul":
-        return _product(args)
-    if op in ("div", "inverse"):
-        return first / args[1] if op == "div" else 1 / first
-    if op == "neg":
-        return -first
-    if op == "abs":
-        return abs(first)
-    if op in ("floor", "ceil"):
-        return Fraction(first.__floor__() if op == "floor" else first.__ceil__())
-    if op == "pow":
-        return _power(first, args[1])
-    if op == "root":
-        return _root(first, args[1])
-    if first.denominator != 1 or not 0 <= first <= 200 or args[-1].denominator != 1:
-        raise Unreadable("a factorial of what is too large")
-    if op == "factorial":
-        return Fraction(_factorial(int(first)))
-    if not 0 <= args[1] <= first:
-        raise Unreadable("a binomial coefficient out of its range")
-    n, k = int(first), int(args[1])
-    return Fraction(_factorial(n), _factorial(k) * _factorial(n - k))
-
-
-def _product(args: list[Fraction]) -> Fraction:
-    found = Fraction(1)
-    for one in args:
-        found *= one
-        if found.numerator.bit_length() > BITS or found.denominator.bit_length() > BITS:
-            raise Unreadable("a number of too many digits")
-    return found
-
-
-@cache
-def _factorial(n: int) -> int:
-    found = 1
-    for k in range(2, n + 1):
-        found *= k
-    return found
-
-
-def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    if exponent.denominator != 1:
-        root = _root(base, Fraction(exponent.denominator))
-        return _power(root, Fraction(exponent.numerator))
-    if base == 0 and exponent <= 0:
-        raise Unreadable("0 to the power of 0")
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if abs(exponent) * bits > BITS:
-        raise Unreadable("a power of too many digits")
-    return base ** int(exponent)
-
-
-def _root(base: Fraction, index: Fraction) -> Fraction:
-    """A root that is a fraction itself. Raises Unreadable for others."""
-    if base < 0 or index.denominator != 1 or not 2 <= index <= 10:
-        raise Unreadable("no exact root")
-    n = int(index)
-    over, under = _whole_root(base.numerator, n), _whole_root(base.denominator, n)
-    return Fraction(over, under)
-
-
-def _whole_root(size: int, n: int) -> int:
-    low, high = 0, 1 << (size.bit_length() // n + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if middle**n <= size else (low, middle - 1)
-    if low**n != size:
-        raise Unreadable("no exact root")
-    return low
-
-
 def at(node: Node, point: Point) -> Any:
     """The number, or the rows of a matrix, that an expression is worth at a point. Raises Unreadable."""
     try:
@@ -155,13 +60,18 @@ def at(node: Node, point: Point) -> Any:
 
 def _at(node: Node, point: Point) -> Any:
     op, parts = node.op, node.parts
-    if op in ("factorial", "binom"):
-        node = Node("num", value=_exact(node))
+    point.steps += 1
+    if point.steps > STEPS:
+        raise Unreadable("too much to work out")
+    if op in ("sum", "prod"):
+        return _series(node, point)
+    if op in ("factorial", "binom") and not point.bound:
+        node = Node("num", value=fraction(node))
         op = "num"
     if op == "num":
         return _bounded(MP.mpf(node.value.numerator) / node.value.denominator)
     if op == "sym":
-        return _symbol(node.value, point)
+        return point.bound[node.value] if node.value in point.bound else _symbol(node.value, point)
     if op == "matrix":
         return tuple(tuple(_at(entry, point) for entry in row) for row in parts)
     if op == "fun" and parts[0].op == "degrees":
@@ -186,6 +96,19 @@ def _at(node: Node, point: Point) -> Any:
     return _bounded(_other(op, args, point))
 
 
+def _series(node: Node, point: Point) -> Any:
+    name, low, high = node.value
+    outer, found = point.bound.get(name), None
+    for index in range(low, high + 1):
+        point.bound[name] = MP.mpf(index)
+        term = _at(node.parts[0], point)
+        found = term if found is None else (_plus if node.op == "sum" else _times)(found, term)
+    point.bound.pop(name)
+    if outer is not None:
+        point.bound[name] = outer
+    return found
+
+
 def _other(op: str, args: list[Any], point: Point) -> Any:
     first = _scalar(args[0])
     if op == "pow":
@@ -203,7 +126,15 @@ def _other(op: str, args: list[Any], point: Point) -> Any:
         if abs(first - MP.nint(first)) < EQUAL:
             return MP.nint(first)
         return MP.floor(first) if op == "floor" else MP.ceil(first)
-    raise Unreadable(f"{op} of what is no whole number")
+    if op in ("factorial", "binom"):
+        return _bounded(MP.mpf(of_fractions(op, [_whole(arg) for arg in args]).numerator))
+    raise Unreadable(f"the operation {op}")
+
+
+def _whole(value: Any) -> Fraction:
+    if isinstance(value, MP.mpc) or not MP.isint(value):
+        raise Unreadable("a factorial of what is no whole number")
+    return Fraction(int(value))
 
 
 def _symbol(name: str, point: Point) -> Any:
