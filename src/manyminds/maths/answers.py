@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from manyminds.maths.exactly import exact
+from manyminds.maths.tokens import Unreadable
 from manyminds.maths.tree import Node, has, symbols
 from manyminds.maths.values import POINTS, Point, at
 
@@ -40,6 +41,14 @@ class Scalar:
             return 1
         negative = self.node.op in ("neg", "add") and self.node.parts
         return -Scalar(negative[0]).infinite if negative and self.node.op == "neg" else 0
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it is worth something at every point."""
+        try:
+            return bool(self._signed)
+        except Unreadable:
+            return False
 
     def values(self, sign: int = 1) -> list[tuple[Any, bool]]:
         """What it is worth at every point, and whether a real function was not real there. Raises Unreadable."""

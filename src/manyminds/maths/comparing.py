@@ -32,6 +32,17 @@ def _same(a: Answer, b: Answer) -> bool:
     return isinstance(a, Word) and isinstance(b, Word) and a.text == b.text
 
 
+def valued(answer: Answer) -> bool:
+    """Whether every number in an answer has a value that others can be compared to."""
+    if isinstance(answer, Scalar):
+        return answer.infinite != 0 or answer.exact is not None or answer.has_value
+    if isinstance(answer, Group):
+        return all(map(valued, answer.items))
+    if isinstance(answer, Interval):
+        return valued(answer.low) and valued(answer.high)
+    return not isinstance(answer, Relation) or (valued(answer.left) and valued(answer.right))
+
+
 def named(answer: Answer) -> str:
     """The symbol, or other words, of which an equation tells the value; "" if it is no such equation."""
     if isinstance(answer, Relation) and answer.op == "=":

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from manyminds.maths import extraction
 from manyminds.maths.answers import Answer, Group, Scalar, Word
-from manyminds.maths.comparing import same
+from manyminds.maths.comparing import same, valued
 from manyminds.maths.reading import decimal_comma, read
 from manyminds.maths.symbolic import refused, symbolically
 from manyminds.maths.tokens import LONGEST, Unreadable
@@ -57,7 +57,8 @@ def quick(gold: str, text: str) -> bool | None:
     due, given = _read(gold), _read(text)
     if due is not None and given is not None:
         with NUMBERS:
-            return same(due, given) or _by_decimal_comma(gold, due, text, given)
+            found = same(due, given) or _by_decimal_comma(gold, due, text, given)
+            return found if found or valued(due) else None
     if due is None and (isinstance(given, Word) or refused(one_line(gold))):
         return None
     if isinstance(due, Word) or isinstance(given, Word) or refused(one_line(text)):
