@@ -60,14 +60,14 @@ def test_what_is_stated(text: str, answers: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("The answer is $4$.", "$4$."),
+        ("The answer is $4$.", "$4$"),
         (r"So the final answer is $\boxed{-20}$.", "-20"),
         ("Final Answer: $470$", "$470$"),
         ("work\nAnswer: $335$", "$335$"),
         ("**Final Answer**\n\n$x+1$", "$x+1$"),
-        ("Final Answer: The final answer is $10,455$. I hope it is correct.", "$10,455$."),
-        (r"\boxed{200} and then. Final Answer: The final answer is $7$. I hope it is correct.", "$7$."),
-        ("Final Answer: The largest $n$ is 34. I hope it is correct.", "34."),
+        ("Final Answer: The final answer is $10,455$. I hope it is correct.", "$10,455$"),
+        (r"\boxed{200} and then. Final Answer: The final answer is $7$. I hope it is correct.", "$7$"),
+        ("Final Answer: The largest $n$ is 34. I hope it is correct.", "34"),
         (r"We find that $x \lt 3$.", r"x \lt 3"),
         (r"We find \(y\), then \[x = 3\] follows", "x = 3"),
         ("the number is 10, I think 1,234", "1,234"),

@@ -62,6 +62,7 @@ KINDS = {
         1000 != 1,00
     """,
     "decimals": r"""
+        \frac{1}{3} == .\overline{3}
         3.5 == 3.50
         0.5 == .5
         0.5 == 1/2
@@ -350,6 +351,15 @@ KINDS = {
         (x,y) = (1,2) != (2,1)
     """,
     "intervals": r"""
+        (-\infty,\infty) == \mathbb{R}
+        \{x : x > 3\} == (3,\infty)
+        \{x \mid x > 3\} == \{x | x > 3\}
+        \{x : x > 3\} != \{x : x < 3\}
+        \{x : y > 3\} != (3,\infty)
+        |x| > 2 == (-\infty,-2)\cup(2,\infty)
+        |x| < 3 == (-3,3)
+        |x| < 3 != (0,3)
+        |x| > 2 != (2,\infty)
         [0,1) == \left[0, 1\right)
         (-\infty, 0] == (-\infty,0]
         (2,\infty) == (2, +\infty)
@@ -385,6 +395,10 @@ KINDS = {
         (-\infty,1)\cup(3,\infty) != (-\infty,1),(3,\infty),(5,6)
     """,
     "sets and lists": r"""
+        x = 6, -6 == \pm 6
+        x = 6, -6 == x = \pm 6
+        \emptyset == \varnothing
+        x = 6, -6 != y = 6, x = -6
         1, 2, 3 == 3, 2, 1
         1, 2, 3 == 1,2,3
         1, 2 == 1 and 2
@@ -418,6 +432,8 @@ KINDS = {
         1 \pm \sqrt{5} != 1+\sqrt5
     """,
     "equations": r"""
+        f^{-1}(x) = x - 1 == x - 1
+        f(x) = x - 1 != f(x) = 1 - x
         x = 5 == 5
         5 == x = 5
         5 == k=5
@@ -500,6 +516,11 @@ KINDS = {
         C != (D) 31/36
     """,
     "words": r"""
+        \text{odd} == odd
+        \text{odd} == It is odd.
+        odd != dod
+        six != xis
+        Tom != Mot
         \text{Navin} == Navin
         \text{Navin} == navin
         \text{even} == even
@@ -522,6 +543,8 @@ KINDS = {
         \text{ellipse} != \text{circle}
     """,
     "times and ratios": r"""
+        10\text{ a.m.} == 10 AM
+        10 a.m. != 10 p.m.
         12:00 == 12:00
         3:45 \text{ p.m.} == 3:45 PM
         3:4 == 3 : 4

@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from manyminds.maths.answers import Answer, Group, Interval, Relation, Scalar, Word
+from manyminds.maths.inequalities import INFINITY
 from manyminds.maths.tokens import Unreadable
 from manyminds.maths.tree import Node, fixed, number
 from manyminds.maths.values import MP, ZERO, near
+
+REALS = Scalar(Node("sym", value="mathbb R"))
 
 
 def same(a: Answer, b: Answer) -> bool:
@@ -59,8 +62,11 @@ def named(answer: Answer) -> str:
 
 
 def _applied(node: Node) -> bool:
-    """Whether it reads like f(x): two different letters."""
-    return len(node.parts) == 2 and all(part.op == "sym" for part in node.parts) and node.parts[0] != node.parts[1]
+    """Whether it reads like f(x), or the inverse of f at x: two different letters."""
+    function, *arguments = node.parts
+    if function.op == "pow" and function.parts[1] == Node("neg", (number(1),)):
+        function = function.parts[0]
+    return len(arguments) == 1 and function.op == arguments[0].op == "sym" and function != arguments[0]
 
 
 def _bare(a: Answer, other: Answer) -> Answer:
@@ -90,6 +96,8 @@ def _as_interval(a: Answer, other: Answer) -> Answer:
     united = isinstance(other, Group) and other.kind == "union"
     if united and isinstance(a, Group) and a.kind == "list" and all(isinstance(item, Interval) for item in a.items):
         return replace(a, kind="union")
+    if isinstance(other, Interval) and a == REALS:
+        return Interval(Scalar(Node("neg", (INFINITY.node,))), INFINITY, "()")
     if isinstance(other, Interval) and isinstance(a, Group) and a.kind == "tuple" and len(a.items) == 2:
         low, high = a.items
         if isinstance(low, Scalar) and isinstance(high, Scalar):

@@ -16,7 +16,7 @@ def exact(node: Node) -> Fraction | None:
     """The fraction that a number's tree is worth, or None if it is none that arithmetic alone gives."""
     try:
         return fraction(node)
-    except (ArithmeticError, ValueError):
+    except (ArithmeticError, ValueError, RecursionError):
         return None
 
 

@@ -21,6 +21,7 @@ ANNOUNCED = re.compile(
 )
 CLOSING = re.compile(r"(?:[.\s]i hope (?:it|this) is correct|<\|)", re.IGNORECASE)
 DOLLARS = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,2000})\$")
+CHOICE = re.compile(r"\bis (\([A-Z]\)|[A-Z])[.\s]*$", re.ASCII)
 LAST_NUMBER = re.compile(
     r"(?<![\w.,/^])[-+]?(?:[$€£] ?)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:/\d+)?(?: ?%)?", re.ASCII
 )
@@ -76,6 +77,8 @@ def settled(text: str) -> str:
             pass
     if _prose(text) and (maths := _last_mathematics(text)):
         return maths
+    if choice := CHOICE.search(text[-40:]):
+        return choice[1]
     if " " in text and _prose(text) and (numbers := LAST_NUMBER.findall(text[-LONGEST:])):
         return str(numbers[-1])
     return text
@@ -110,7 +113,7 @@ def _announced(text: str, start: int) -> str:
     if last is None:
         return ""
     tail = CLOSING.split(text[last.end() : last.end() + 2 * LONGEST].lstrip(" :=*\t\n"), maxsplit=1)[0]
-    tail = tail.partition("\n\n")[0].replace('\\"', '"').strip(QUOTES)
+    tail = tail.partition("\n\n")[0].replace('\\"', '"').lstrip(QUOTES).rstrip(QUOTES + ".")
     if not tail:
         return ""
     try:

@@ -14,11 +14,11 @@ from manyminds.maths.syntax import parsed
 from manyminds.maths.tokens import LONGEST, Token, Unreadable, tokens
 from manyminds.maths.tree import Node, number
 from manyminds.maths.units import SCALES, unit_of
-from manyminds.maths.wording import undressed, without_stop, words
+from manyminds.maths.wording import is_words, undressed, without_stop, words
 
 BRACKETS = {"(": ")", "[": "]", "{": "}", "group": "group", "<": ">"}
 DECIMAL_COMMA = re.compile(r"([+-]?\d{1,40}),(\d{1,40})", re.ASCII)
-CLOCK = re.compile(r"\d{1,3}(?: ?: ?\d{1,4}){1,3}(?: ?[ap]\.?m\.?)?", re.ASCII | re.IGNORECASE)
+CLOCK = re.compile(r"\d{1,3}(?: ?: ?\d{1,4}){1,3}(?: ?[ap]\.?m\.?)?|\d{1,2} ?[ap]\.?m\.?", re.ASCII | re.IGNORECASE)
 
 
 def read(text: str) -> Answer:
@@ -33,12 +33,14 @@ def _read(text: str) -> Answer:
     text = without_stop(text)
     if (clock := " ".join(undressed(text).split())) and CLOCK.fullmatch(clock):
         return Word(re.sub(r"[\s.]", "", clock).lower())
+    if is_words(text) and (word := words(text)) is not None:
+        return word
     try:
         return _answer(tokens(text))
-    except Unreadable:
+    except (Unreadable, RecursionError) as error:  # the second where this is called from deep inside other functions
         if (word := words(text)) is not None:
             return word
-        raise
+        raise Unreadable(str(error)) from error
 
 
 def decimal_comma(text: str) -> Answer | None:
@@ -60,8 +62,15 @@ def _answer(found: Sequence[Token]) -> Answer:
     items = [_one(part) for part in parts]
     if "and" in separators and all(isinstance(item, Interval) and item.name for item in items):
         return _both([item for item in items if isinstance(item, Interval)])
-    items = _unit_for_all(items)
-    return Group("list", tuple(items))
+    return Group("list", tuple(_name_for_all(_unit_for_all(items))))
+
+
+def _name_for_all(items: list[Answer]) -> list[Answer]:
+    """`x = 1, 2` are two values of x."""
+    first, *rest = items
+    if isinstance(first, Relation) and first.op == "=" and all(isinstance(item, Scalar) for item in rest):
+        return [first, *(replace(first, right=item) for item in rest)]
+    return items
 
 
 def _unit_for_all(items: list[Answer]) -> list[Answer]:
@@ -127,6 +136,8 @@ def _one(found: list[Token]) -> Answer:
     relations = _outside(found, "rel")
     if relations:
         return _relation(found, relations)
+    if _enclosed(found) == "{" and (bar := _outside(found[1:-1], "op", "|", ":")):
+        return _by_condition(*_cut(found[1:-1], bar[:1]))
     unions = _outside(found, "op", "cup")
     if unions:
         return Group("union", tuple(_interval(part) for part in _cut(found, unions)))
@@ -136,6 +147,16 @@ def _one(found: list[Token]) -> Answer:
         if len(inside) > 1 or opening == "{":
             return _bracketed(found, inside)
     return _quantity(found)
+
+
+def _by_condition(element: list[Token], condition: list[Token]) -> Answer:
+    """`{x | x > 3}`, where the condition says between which numbers x lies."""
+    inside = _answer(condition)
+    about = _one(element) if element else None
+    bounds = inside.items if isinstance(inside, Group) and inside.kind == "union" else (inside,)
+    if not isinstance(about, Scalar) or any(not isinstance(b, Interval) or b.name != about.node.value for b in bounds):
+        raise Unreadable("a condition that gives no interval")
+    return inside
 
 
 def _mixed_ends(found: Sequence[Token]) -> bool:

@@ -109,9 +109,6 @@ class Parser:
         return kind in ("num", "sym", "fun", "head") or (kind == "op" and text == "|" and not self.bars)
 
     def power(self) -> Node:
-        self.depth += 1
-        if self.depth > 2 * DEEPEST:
-            raise Unreadable("too deep")
         found = self.atom()
         for _ in range(4):
             if self.comes("op", "!"):
@@ -133,7 +130,6 @@ class Parser:
                 found = Node("div", (found, number(100)))
             else:
                 break
-        self.depth -= 1
         return found
 
     def degrees(self) -> bool:
@@ -157,7 +153,7 @@ class Parser:
 
     def atom(self) -> Node:
         self.depth += 1
-        if self.depth > 2 * DEEPEST:
+        if self.depth > DEEPEST:
             raise Unreadable("too deep")
         found = self.one()
         self.depth -= 1

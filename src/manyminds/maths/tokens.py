@@ -23,8 +23,8 @@ from manyminds.maths.vocabulary import (
 LONGEST = 2_000
 """Characters that an answer may have; a longer one is not read."""
 DIGITS = 300
-DEEPEST = 40
-"""Brackets that may stand in one another."""
+DEEPEST = 30
+"""Brackets, roots, functions and signs that may stand in one another."""
 
 
 class Unreadable(ValueError):
@@ -48,6 +48,7 @@ NUMBER = re.compile(
     r"|(?P<plain>\d+(?:\.\d+|\.(?![\d.]))?|\.\d+)",
     re.ASCII,
 )
+DECIMALS = re.compile(r"\.(?:\d|\\overline)")
 COMMAND = re.compile(r"\\(?:([A-Za-z]+)\*?|(.))", re.ASCII | re.DOTALL)
 LETTERS = re.compile(r"[A-Za-z]+(?:'[a-z]+)?", re.ASCII)
 DOUBLED = re.compile(r"\\\\(?=[A-Za-z()\[\]])")
@@ -89,9 +90,7 @@ class _Reader:
             char = self.text[self.at]
             if char == "\\":
                 self.command()
-            elif (char.isascii() and char.isdigit()) or (
-                char == "." and self.text[self.at + 1 : self.at + 2].isdigit()
-            ):
+            elif (char.isascii() and char.isdigit()) or DECIMALS.match(self.text, self.at):
                 self.number()
             elif char.isascii() and char.isalpha():
                 self.letters()
@@ -185,7 +184,7 @@ class _Reader:
         elif name in FUNCTIONS and name != "sqrt":
             self.add("fun", name)
         elif name in NAMES:
-            self.add("sym", name)
+            self.add("sym", {"varnothing": "emptyset"}.get(name, name))
         elif (head := SPELLED.get(name, name)) in HEADS:
             self.add("head", head)
         elif name in ("circ", "degree"):

@@ -54,7 +54,7 @@ def at(node: Node, point: Point) -> Any:
     """The number, or the rows of a matrix, that an expression is worth at a point. Raises Unreadable."""
     try:
         return _at(node, point)
-    except (ArithmeticError, ValueError, TypeError, AttributeError) as error:
+    except (ArithmeticError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"it has no value: {error}") from error
 
 

@@ -6,9 +6,10 @@ import re
 
 from manyminds.maths.answers import Word
 from manyminds.maths.tokens import LONGEST, respelled
-from manyminds.maths.vocabulary import TEXTS
+from manyminds.maths.vocabulary import FUNCTIONS, TEXTS
 
 DRESS = re.compile(r"\\(?:" + "|".join(sorted(TEXTS)) + r")\s*\{([^{}]*)\}")
+LETTERS = re.compile(r"[A-Za-z][A-Za-z' -]*", re.ASCII)
 COMMAND = re.compile(r"\\[A-Za-z]+|[\^_=+<>|]")
 YES = {"true": "yes", "false": "no"}
 
@@ -19,8 +20,16 @@ def words(text: str) -> Word | None:
     if len(text) > LONGEST or COMMAND.search(plain):
         return None
     bare = " ".join(re.findall(r"[^\W_]+(?:[.,'/-][^\W_]+)*|[^\w\s.,;:!?\"'`*(){}\[\]$]", plain.casefold()))
-    bare = bare.removeprefix("the ").removeprefix("an ").removeprefix("a ") if " " in bare else bare
+    for article in ("it is ", "the ", "an ", "a "):
+        bare = bare.removeprefix(article)
     return Word(YES.get(bare, bare)) if any(char.isalpha() for char in bare) else None
+
+
+def is_words(text: str) -> bool:
+    """Whether there are only letters in the text, and more of them side by side than symbols would be."""
+    plain = undressed(text)
+    runs = set(plain.replace("-", " ").split()) if LETTERS.fullmatch(plain) else set()
+    return any(len(run) > 2 for run in runs - FUNCTIONS - {"and", "infinity", "inf"})
 
 
 def undressed(text: str) -> str:
