@@ -156,6 +156,9 @@ KINDS = {
         \$18 != \$1.8
     """,
     "units": r"""
+        6 == \text{6 minutes}
+        \text{6 minutes} == 6\text{ min}
+        6 != \text{7 minutes}
         15 \text{ cm}^2 == 15
         15 \text{ cm}^2 == 15\mbox{ cm}^2
         15 \text{ cm}^2 == 15 cm^2

@@ -14,7 +14,7 @@ from manyminds.maths import extraction
 from manyminds.maths.answers import Answer, Group, Scalar, Word
 from manyminds.maths.comparing import same, valued
 from manyminds.maths.reading import decimal_comma, read
-from manyminds.maths.symbolic import refused, symbolically
+from manyminds.maths.symbolic import EVALUATED, refused, symbolically
 from manyminds.maths.tokens import LONGEST, Unreadable
 from manyminds.maths.wording import undressed, without_stop
 
@@ -40,7 +40,10 @@ def equal(gold: str, text: str) -> bool | None:
     try:
         return quick(gold, text)
     except Undecided:
-        return symbolically(one_line(gold), one_line(text))
+        found = symbolically(one_line(gold), one_line(text))
+        # What is read of one only is not all that stands in the other, unless there is something to be worked out.
+        apart = (_read(gold) is None) != (_read(text) is None) and not EVALUATED.search(gold + text)
+        return False if found and apart else found
 
 
 def quick(gold: str, text: str) -> bool | None:
@@ -83,6 +86,8 @@ def quickly(gold: str, response: str, strict: bool = True) -> bool | None:
 
 def _matches(gold: str, response: str, strict: bool, compare: Callable[[str, str], bool | None]) -> bool | None:
     due = gold_answer(gold)
+    if not strict and _same_words(due, response):
+        return True
     verdicts = []
     for answer in candidates(response, strict) or [""]:
         verdicts.append(compare(due, answer))
@@ -104,7 +109,13 @@ def gold_answer(gold: str) -> str:
     """The answer in a gold text: its box where it has one, else all of it, without a sentence around it."""
     if "boxed" in gold:
         return extraction.found(gold) or gold
-    return extraction.settled(gold)
+    return gold if _read(gold) is not None else extraction.settled(gold)
+
+
+def _same_words(gold: str, response: str) -> bool:
+    """Whether both are the same words, of which no part is the answer."""
+    due = _read(gold)
+    return isinstance(due, Word) and due == _read(response)
 
 
 def one_line(text: str) -> str:

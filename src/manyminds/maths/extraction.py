@@ -22,6 +22,7 @@ ANNOUNCED = re.compile(
 CLOSING = re.compile(r"(?:[.\s]i hope (?:it|this) is correct|<\|)", re.IGNORECASE)
 DOLLARS = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,2000})\$")
 CHOICE = re.compile(r"\bis (\([A-Z]\)|[A-Z])[.\s]*$", re.ASCII)
+DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bneither|\bnor|\bno)\s{1,9}(?:\w{1,20}\s)?$", re.IGNORECASE)
 LAST_NUMBER = re.compile(
     r"(?<![\w.,/^])[-+]?(?:[$€£] ?)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:/\d+)?(?: ?%)?", re.ASCII
 )
@@ -75,13 +76,16 @@ def settled(text: str) -> str:
                 return text
         except Unreadable:
             pass
-    if _prose(text) and (maths := _last_mathematics(text)):
-        return maths
+    if not _prose(text):
+        return text
+    at, maths = _last_mathematics(text)
+    if maths:
+        return text if DENIED.search(text, max(0, at - 20), at) else maths
     if choice := CHOICE.search(text[-40:]):
         return choice[1]
-    if " " in text and _prose(text) and (numbers := LAST_NUMBER.findall(text[-LONGEST:])):
-        return str(numbers[-1])
-    return text
+    tail = text[-LONGEST:]
+    last = max(LAST_NUMBER.finditer(tail), key=lambda one: one.start(), default=None)
+    return text if last is None or DENIED.search(tail, max(0, last.start() - 20), last.start()) else last.group()
 
 
 def _prose(text: str) -> bool:
@@ -89,17 +93,17 @@ def _prose(text: str) -> bool:
     return re.search(r"(?<![\\A-Za-z{])[A-Za-z]{2,}", undressed(text[-LONGEST:])) is not None
 
 
-def _last_mathematics(text: str) -> str:
-    """What stands between the last delimiters of mathematics, or ""."""
-    last, found = -1, ""
+def _last_mathematics(text: str) -> tuple[int, str]:
+    """Where the last delimiters of mathematics begin, and what stands between them, or ""."""
+    last, at, found = -1, 0, ""
     for one in DOLLARS.finditer(text):
-        last, found = one.end(), one[1] or one[2]
+        last, at, found = one.end(), one.start(), one[1] or one[2]
     for start, end in (("\\(", "\\)"), ("\\[", "\\]")):
         stop = text.rfind(end)
         begin = text.rfind(start, 0, stop) if stop > last else -1
         if begin >= 0:
-            last, found = stop, text[begin + 2 : stop]
-    return found if any(char.isalnum() for char in found) else ""
+            last, at, found = stop, begin, text[begin + 2 : stop]
+    return at, found if any(char.isalnum() for char in found) else ""
 
 
 def after_thinking(text: str) -> str:

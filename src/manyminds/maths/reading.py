@@ -16,6 +16,7 @@ from manyminds.maths.tree import Node, number
 from manyminds.maths.units import SCALES, unit_of
 from manyminds.maths.wording import is_words, undressed, without_stop, words
 
+DENIALS = frozenset(("not", "no", "never", "wrong", "incorrect", "false"))
 BRACKETS = {"(": ")", "[": "]", "{": "}", "group": "group", "<": ">"}
 DECIMAL_COMMA = re.compile(r"([+-]?\d{1,40}),(\d{1,40})", re.ASCII)
 CLOCK = re.compile(r"\d{1,3}(?: ?: ?\d{1,4}){1,3}(?: ?[ap]\.?m\.?)?|\d{1,2} ?[ap]\.?m\.?", re.ASCII | re.IGNORECASE)
@@ -236,6 +237,8 @@ def _relation(found: list[Token], places: list[int]) -> Answer:
 def _side(found: list[Token]) -> Answer:
     """A side of an equation; words before it are what it is called."""
     if all(token.kind in ("word", "sym", "sep") for token in found) and any(t.kind == "word" for t in found):
+        if any(token.text.casefold() in DENIALS for token in found):
+            raise Unreadable("what it is not")
         return Word(" ".join(token.text.casefold() for token in found))
     return _one(found)
 

@@ -228,7 +228,7 @@ class _Reader:
         inside = self.argument().replace("\\ ", " ").replace("\\$", "$").strip().strip(",").strip()
         if inside.casefold() in ("and", "or"):
             self.add("sep", inside.casefold())
-        elif WORDLESS.fullmatch(inside) and not (self.found and any(c.isalpha() for c in inside)):
+        elif self.plain(inside):
             before, self.text, self.at = (self.text, self.at), inside, 0
             self.read()
             self.text, self.at = before
@@ -239,6 +239,12 @@ class _Reader:
         elif inside:
             for one in re.findall(r"/|[^\s/]+", inside):
                 self.add("word", one)
+
+    def plain(self, inside: str) -> bool:
+        """Whether words are a number, with or without its unit, or one letter at the beginning."""
+        if re.match(r"[-+]?\d", inside, re.ASCII):
+            return True
+        return WORDLESS.fullmatch(inside) is not None and not (self.found and any(char.isalpha() for char in inside))
 
     def environment(self, which: str) -> None:
         name = self.argument().strip("*")
