@@ -7,7 +7,6 @@ any time: call them in a process that can be stopped (`manyminds.maths.checker.C
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 
 from manyminds.maths import extraction
@@ -16,7 +15,9 @@ from manyminds.maths.comparing import same, valued
 from manyminds.maths.reading import decimal_comma, read
 from manyminds.maths.symbolic import EVALUATED, refused, symbolically
 from manyminds.maths.tokens import LONGEST, Unreadable
+from manyminds.maths.values import NUMBERS
 from manyminds.maths.wording import undressed, without_stop
+from manyminds.maths.worked import undone
 
 LETTER = re.compile(r"\(?([A-Z])\)?[.:]?", re.ASCII)
 LETTER_FIRST = re.compile(
@@ -25,10 +26,6 @@ LETTER_FIRST = re.compile(
 """An option by its letter and what it says, in which no other option's letter stands."""
 DELIMITERS = re.compile(r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])|\\[,;:! ()\[\]]|(?<!\\)\$|~")
 DIGITS_APART = re.compile(r"(?<=[\d,])\s+(?=\d)|(?<=\\[A-Za-z])\s+(?=[A-Za-z])|(?<=[A-Za-z])\s+(?=[A-Za-z])")
-
-
-NUMBERS = threading.RLock()
-"""Held where numbers are compared: their precision is that of the whole process."""
 
 
 class Undecided(Exception):
@@ -73,7 +70,8 @@ def matches(gold: str, response: str, strict: bool = True) -> bool | None:
     """Whether the answer of a response is the gold one; None if the gold one cannot be read.
 
     Strict: all that is boxed must be the gold answer; without a box the last `####` line, else all `<answer>` tags; a
-    response without any of these is not right. Otherwise also a sentence that announces the answer, or the last line
+    response without any of these is not right, nor is a sum left to work out where the gold answer is a plain number
+    (`manyminds.maths.worked.undone`). Otherwise also a sentence that announces the answer, or the last line
     (`manyminds.maths.extraction.found`).
     """
     return _matches(gold, response, strict, equal)
@@ -93,7 +91,14 @@ def _matches(gold: str, response: str, strict: bool, compare: Callable[[str, str
         verdicts.append(compare(due, answer))
         if not verdicts[-1]:
             return verdicts[-1]
+        if strict and _left_undone(due, answer):
+            return False
     return True
+
+
+def _left_undone(gold: str, text: str) -> bool:
+    due, given = _read(gold), _read(text)
+    return due is not None and given is not None and undone(due, given)
 
 
 def candidates(response: str, strict: bool = True) -> list[str]:

@@ -9,11 +9,13 @@ from functools import lru_cache
 from itertools import pairwise
 
 from manyminds.maths.answers import Answer, Group, Interval, Relation, Scalar, Word
+from manyminds.maths.comparing import same
 from manyminds.maths.inequalities import inequality, is_symbol
 from manyminds.maths.syntax import parsed
 from manyminds.maths.tokens import LONGEST, Token, Unreadable, tokens
 from manyminds.maths.tree import Node, number
 from manyminds.maths.units import SCALES, unit_of
+from manyminds.maths.values import NUMBERS
 from manyminds.maths.wording import is_words, undressed, without_stop, words
 
 DENIALS = frozenset(("not", "no", "never", "wrong", "incorrect", "false"))
@@ -26,7 +28,8 @@ def read(text: str) -> Answer:
     """What an answer is. Raises Unreadable."""
     if len(text) > 2 * LONGEST:  # nor is it kept
         raise Unreadable(f"{len(text):,} characters are too many")
-    return _read(text)
+    with NUMBERS:
+        return _read(text)
 
 
 @lru_cache(maxsize=4096)
@@ -230,6 +233,8 @@ def _relation(found: list[Token], places: list[int]) -> Answer:
         left, right = _side(sides[0]), _side(sides[-1])
         if isinstance(right, Scalar) and right.node.op == "sym" and right.symbols and not is_symbol(left):
             left, right = right, left
+        if all(isinstance(side, Scalar) and not side.symbols for side in (left, right)) and same(left, right):
+            return right  # 5 + 6 = 11
         return Relation("=", left, right)
     return inequality(ops, [_quantity(side) for side in sides])
 

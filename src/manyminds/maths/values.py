@@ -6,6 +6,7 @@ so the cost is linear in the size. Numbers so large or small that digits could h
 
 from __future__ import annotations
 
+import threading
 import zlib
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,6 +22,8 @@ from manyminds.maths.tree import Node
 PLACES = 120
 POINTS = 4
 STEPS = 20_000
+NUMBERS = threading.RLock()
+"""Held where numbers are worked out and compared: their precision is that of the whole process."""
 MP = MPContext()
 MP.dps = PLACES
 LARGE, SMALL, ZERO, EQUAL = MP.mpf("1e40"), MP.mpf("1e-40"), MP.mpf("1e-75"), MP.mpf("1e-70")
