@@ -522,6 +522,9 @@ KINDS = {
         C != (D) 31/36
     """,
     "words": r"""
+        \text{Navin} == \boxed{Navin}
+        \text{(C)} == \boxed{\text{(C)}}
+        C == \boxed{(C)}
         \text{odd} == odd
         \text{odd} == It is odd.
         odd != dod

@@ -244,7 +244,9 @@ class _Reader:
         """Whether words are a number, with or without its unit, or one letter at the beginning."""
         if re.match(r"[-+]?\d", inside, re.ASCII):
             return True
-        return WORDLESS.fullmatch(inside) is not None and not (self.found and any(char.isalpha() for char in inside))
+        return WORDLESS.fullmatch(inside) is not None and (
+            all(token.kind == "open" for token in self.found) or not any(char.isalpha() for char in inside)
+        )
 
     def environment(self, which: str) -> None:
         name = self.argument().strip("*")

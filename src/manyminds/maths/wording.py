@@ -49,5 +49,20 @@ def without_stop(text: str) -> str:
                 text = text if start in inner or text.endswith("\\$") else inner
         if text.endswith((".", ",", ";", "!", "?")) and not text.endswith(("\\,", "\\;", "\\!", "...")):
             text = text[:-1] if text[-1] != "!" or " " in text else text
+        if text.startswith("\\boxed{") and _closes(text, 6) == len(text) - 1:
+            text = text[7:-1]
         if text == before:
             return text
+
+
+def _closes(text: str, at: int) -> int:
+    """Where the brace at a place is closed, -1 if it is not."""
+    depth, escaped = 0, False
+    for place in range(at, len(text)):
+        if escaped or text[place] == "\\":
+            escaped = not escaped
+            continue
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return place
+    return -1
