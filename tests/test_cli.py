@@ -19,7 +19,20 @@ from manyminds.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / "recipes" / "demo.yaml")
-COMMANDS = ("demo", "init", "check", "collect", "warmup", "train", "eval", "compare", "report", "export", "methods")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "collect",
+    "warmup",
+    "train",
+    "eval",
+    "compare",
+    "report",
+    "export",
+    "verify",
+    "methods",
+)
 SMALL = (
     "task={name: arithmetic, warmup: 60, train: 30, validation: 6, test: 6}",
     "warmup.steps=4",

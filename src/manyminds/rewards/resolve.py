@@ -23,6 +23,7 @@ from manyminds.sections import Misplaced, RewardConfig
 REWARDS = {
     "exact_answer": "manyminds.rewards.exact_answer:exact_answer",
     "number_answer": "manyminds.rewards.number_answer:number_answer",
+    "math_answer": "manyminds.rewards.math_answer:math_answer",
     "choice_answer": "manyminds.rewards.choice_answer:choice_answer",
     "yes_no_answer": "manyminds.rewards.yes_no_answer:yes_no_answer",
     "llm_judge": "manyminds.rewards.llm_judge:llm_judge",

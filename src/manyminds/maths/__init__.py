@@ -1,0 +1,1 @@
+"""Mathematical equivalence: is an answer the gold one? Start at equivalence.py."""
