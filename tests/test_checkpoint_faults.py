@@ -181,6 +181,17 @@ def test_left_overs_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) 
     )
 
 
+def test_left_overs_go_also_where_nothing_is_saved_again(tmp_path: Path) -> None:
+    checkpoint.tidy(tmp_path / "not there")
+    save(tmp_path, 3)
+    gone = tmp_path / f".step-000001.gone-{dead_pid()}"
+    gone.mkdir()
+    aside = tmp_path / f".step-000002.old-{dead_pid()}"
+    aside.mkdir()
+    checkpoint.tidy(tmp_path)
+    assert names(tmp_path) == ["latest.json", "step-000002", "step-000003"]
+
+
 def test_what_a_dead_process_moved_aside_is_put_back(tmp_path: Path) -> None:
     path = save(tmp_path, 10)
     path.rename(tmp_path / f".step-000010.old-{dead_pid()}")

@@ -6,7 +6,7 @@
     checkpoints/.step-000120.tmp-<pid> being written;  .old-<pid> being replaced;  .gone-<pid> being deleted
 
 A folder is written under its temporary name, fsynced, read back against its manifest, and only then renamed; older
-ones are pruned after that. What a killed process left under a hidden name is deleted by the next `save`,
+ones are pruned after that. What a killed process left under a hidden name is deleted by the next `save` or `tidy`,
 or, where it is all that is left of a checkpoint, put back by the next `save` or `latest`.
 """
 
@@ -41,6 +41,7 @@ __all__ = [
     "newest_model",
     "optimizer_tensors",
     "save",
+    "tidy",
     "validate",
     "versions",
 ]
@@ -104,6 +105,15 @@ def save(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
+
+
+def tidy(folder: Path) -> None:
+    """Puts back or deletes what saves that died have left, for a run that may not save again. Raises UserError if the
+    disk refuses."""
+    if folder.is_dir():
+        with durable.explaining(f"cannot tidy up the checkpoints in {folder}"):
+            _restore(folder)
+            _sweep(folder)
 
 
 def validate(folder: Path) -> str | None:

@@ -59,6 +59,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_head(recipe)
             self._cut_back(step)
+        checkpoint.tidy(self.checkpoints)
 
     def _head(self) -> dict[str, Any]:
         """The recipe that the folder was made with; nothing if it is not there whole."""
