@@ -358,7 +358,7 @@ def test_a_model_reward_is_refused_what_there_is_not() -> None:
 
     with pytest.raises(UserError, match=r"it asks for 'response', which rewards are not given; they may ask for quest"):
         model_reward(one)
-    with pytest.raises(UserError, match="that of a plain function is `judge.deadline`"):
+    with pytest.raises(UserError, match=r"that of a plain function is `judge.deadline`"):
         model_reward(deadline=1.0)(raises)
 
 

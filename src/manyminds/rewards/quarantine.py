@@ -41,6 +41,7 @@ class Quarantine:
                 self._written = self.path.read_bytes().count(b"\n") if self.path.exists() else 0
             its = rows[: max(0, QUARANTINE - self._written)]
             if its:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 append_jsonl(self.path, *its)
             self._written += len(its)
 
