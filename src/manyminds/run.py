@@ -50,12 +50,13 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
         watch("note", 0, recipe.steps, {"text": sentence})
     run = Run(loaded, folder, watch)
     folder.begin(loaded.recipe, saved.step if saved else -1)
-    if saved:
-        run.restore(saved)
-    else:
-        run.begin()
-    run.go()
-    return run.finish()
+    with loaded.judge:  # its worker processes end with the run
+        if saved:
+            run.restore(saved)
+        else:
+            run.begin()
+        run.go()
+        return run.finish()
 
 
 def starting_model(recipe: Recipe) -> str | Path:

@@ -89,10 +89,11 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
     folder.begin(loaded.recipe, saved.step if saved else -1)
     for sentence in (*skipped, *loaded.notes):
         watch("note", 0, config.steps, {"text": sentence})
-    if saved:
-        stage.restore(saved)
-    stage.run()
-    return stage.finish()
+    with loaded.judge:  # its worker processes end with the warm-up
+        if saved:
+            stage.restore(saved)
+        stage.run()
+        return stage.finish()
 
 
 class _Stage:
