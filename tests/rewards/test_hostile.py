@@ -4,82 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from misbehaving import compute_score, hostile, of_its_module, trl_hostile
 
-from manyminds.durable import read_jsonl
+from judging import RECIPE
+from manyminds.config import parse
+from manyminds.durable import append_jsonl, read_jsonl
 from manyminds.errors import UserError
 from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import Judge, Reward, reward
 from manyminds.rewards.quarantine import QUARANTINE, TEXT
 from manyminds.rewards.sample import TrainerState
+from manyminds.run import train
 from manyminds.sections import JudgeConfig
 from manyminds.tasks.arithmetic import extract
 
 CONFIG = JudgeConfig(deadline=1.0, workers=2, max_error_rate=1.0)
-
-
-class Unfathomable:
-    def __float__(self) -> float:
-        time.sleep(60)
-        return 1.0
-
-
-@reward
-def hostile(response: str, info: dict[str, Any]) -> Any:
-    """1, or what the response asks for."""
-    match response:
-        case "sleep":
-            time.sleep(60)
-        case "raise":
-            raise ValueError("no")
-        case "nan" | "inf":
-            return float(response)
-        case "none":
-            return None
-        case "string":
-            return "1.0"
-        case "list":
-            return [1.0]
-        case "slow number":
-            return Unfathomable()
-        case "allocate":
-            return float(len(bytearray(10 * 2**30)))
-        case "hold the GIL":
-            return float(9**9**9 > 0)
-        case "os._exit":
-            os._exit(7)
-        case "sys.exit":
-            sys.exit(7)
-        case "interrupt":
-            raise KeyboardInterrupt
-        case "fork":
-            os.fork()
-        case "fork and stay":
-            if os.fork() == 0:
-                time.sleep(60)
-        case "print":
-            print("x" * 2**20)
-        case "mutate":
-            info["level"] = "changed"
-            info["options"].clear()
-    return float(info["level"] == 3)
-
-
-def trl_hostile(completions: list[str], log_metric: Any, **kwargs: Any) -> list[Any]:
-    log_metric("share", 0.5)
-    return [hostile.function(one, {"level": 3, "options": [1]}) for one in completions]
-
-
-def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: Any) -> Any:
-    return {"score": hostile.function(solution_str, extra_info), "seen": 1.0}
 
 
 COSTS = {
@@ -200,8 +149,6 @@ def counting(folder: str) -> Reward:
 
     @reward
     def counted(response: str) -> float:
-        import tempfile
-
         if response == "raise":
             raise ValueError("no")
         return float(bool(tempfile.mkstemp(dir=folder)))
@@ -219,7 +166,7 @@ def test_equal_arguments_are_asked_about_once(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_sent_is_refused_at_once() -> None:
-    lock = __import__("threading").Lock()
+    lock = threading.Lock()
 
     def held(response: str) -> float:
         with lock:
@@ -233,20 +180,7 @@ def test_what_cannot_be_sent_is_refused_at_once() -> None:
     assert scored.reward == 1.0
 
 
-LOCK = __import__("threading").Lock()
-
-
-@reward
-def of_its_module(response: str, extract: Any, scale: float = 1.0) -> float:
-    """Refers to what cannot be sent, and need not be: its module is there in the worker too."""
-    with LOCK:
-        return scale * float(extract(response) == "2")
-
-
 def test_a_decorated_function_is_found_in_its_module_and_given_extract() -> None:
-    from dataclasses import replace
-    from functools import partial
-
     halved = replace(of_its_module, run=replace(of_its_module.run, function=partial(of_its_module.function, scale=0.5)))
     for its, most in ((of_its_module, 1.0), (halved, 0.5)):
         with Judge([its], lambda text: text.removeprefix("="), config=CONFIG) as judge:
@@ -276,3 +210,36 @@ def test_trusted_rewards_start_no_process_and_none_is_left_behind() -> None:
     assert not started()
     assert not math.isnan(judge(rollouts("#2"))[0].reward)  # and it can be asked again
     judge.close()
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip"])
+def test_a_run_goes_on_over_bad_answers(policy: str, tmp_path: Path) -> None:
+    recipe = parse(
+        {
+            **RECIPE,
+            "output": str(tmp_path),
+            "rewards": ["exact_answer", "misbehaving:odd"],
+            "judge": {"on_error": policy, "max_error_rate": 1.0, "workers": 1},
+            "checkpoint": {"every": 1},
+            "seed": 2,
+        }
+    )
+    folder = train(recipe).folder
+    kept = read_jsonl(folder / "quarantine.jsonl")
+    lines = read_jsonl(folder / "metrics.jsonl")
+    assert {row["error"] for row in kept} == {"ValueError: odd"}
+    for line in lines:
+        assert len([row for row in kept if row["step"] == line["step"]]) == line["verifier/errors"]
+        assert line["sampled_tokens"] > 0  # all that was drawn, also what was left out
+    append_jsonl(folder / "quarantine.jsonl", kept[0] | {"step": 3})  # of a step that was interrupted
+    (folder / "result.json").unlink()
+    milder = recipe.model_copy(update={"judge": JudgeConfig(max_error_rate=1.0, workers=1)})
+    assert train(milder, resume=True).folder == folder
+    assert read_jsonl(folder / "quarantine.jsonl") == kept
+
+
+def test_a_step_of_which_nothing_is_left(tmp_path: Path) -> None:
+    judge = {"on_error": "skip", "max_error_rate": 1.0, "workers": 1}
+    rewards = ["exact_answer", "misbehaving:always"]
+    result = train(parse({**RECIPE, "output": str(tmp_path), "rewards": rewards, "judge": judge}))
+    assert all(line["sampled_tokens"] > 0 for line in read_jsonl(result.folder / "metrics.jsonl"))
