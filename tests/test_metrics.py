@@ -74,5 +74,5 @@ def test_counts_add_up_and_the_rest_is_the_latest() -> None:
 def test_the_budget_adds_up_over_rounds() -> None:
     metrics = Metrics()
     for groups in (GROUPS, GROUPS[:1]):
-        metrics.sampled(groups)
+        metrics.sampled([s.rollout for g in groups for a in g.answers for s in a.scored])
     assert metrics.values["sampled_tokens"] == 16 + 8

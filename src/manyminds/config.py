@@ -19,6 +19,7 @@ from manyminds.sections import (
     Engine,
     EvaluationConfig,
     ExpertConfig,
+    JudgeConfig,
     Lora,
     Misplaced,
     OptimizerConfig,
@@ -36,7 +37,7 @@ class Recipe(Section):
     those of refused groups included: arms that answer at unequal length are compared at equal cost.
     The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
     `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
-    `rewards` stand in place of the task's own; the first is the verifier.
+    `rewards` stand in place of the task's own; the first is the verifier. `judge` says how they are asked.
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
     `chat_template_kwargs` are handed to the model's chat template, such as {enable_thinking: false}.
@@ -48,6 +49,7 @@ class Recipe(Section):
     model: str = Field(min_length=1)
     task: dict[str, Any]
     rewards: tuple[RewardConfig, ...] | None = None
+    judge: JudgeConfig = JudgeConfig()
     experts: tuple[ExpertConfig, ...] | None = None
     collect: Collect | None = None
     warmup: WarmUp | None = None

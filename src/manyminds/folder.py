@@ -18,9 +18,9 @@ from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
 from manyminds.errors import NotFinite, UserError
 
-NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect"}
-"""What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed, and who
-wrote the worked answers that it reads."""
+NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect", "judge"}
+"""What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed, who
+wrote the worked answers that it reads, and what a reward that fails may cost, which it may have ended of."""
 
 
 class RunFolder:
@@ -75,7 +75,7 @@ class RunFolder:
         write_json(self.path / "versions.json", checkpoint.versions() | {"machine": machine})
 
     def _cut_back(self, step: int) -> None:
-        for name in ("metrics.jsonl", "evaluations.jsonl"):
+        for name in ("metrics.jsonl", "evaluations.jsonl", "quarantine.jsonl"):
             file = self.path / name
             if file.exists():
                 kept = [line for line in read_jsonl(file) if line["step"] <= step]

@@ -79,7 +79,7 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     recipe = recipe.model_copy(update={"engine": engine})
     ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
-    judge = Judge(task.rewards, task.extract, folder=folder)
+    judge = Judge(task.rewards, task.extract, config=recipe.judge, folder=folder)
     told = (*notes, *judge.rewards[0].notes)  # the verifier alone is asked outside training steps
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, told)
 

@@ -21,9 +21,8 @@ class Metrics:
             before = self.values.get(name, 0.0) if name in self.COUNTS else 0.0
             self.values[name] = before + value
 
-    def sampled(self, groups: Sequence[Group]) -> None:
+    def sampled(self, rollouts: Sequence[Rollout]) -> None:
         """Every token the policy chose, also what is thrown away later: the budget."""
-        rollouts = [s.rollout for g in groups for a in g.answers for s in a.scored]
         self.add({"sampled_tokens": float(sum(sum(r.mask) if r.mask else len(r.ids) for r in rollouts))})
         self.add(of_rollouts(rollouts))
 

@@ -177,7 +177,7 @@ def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     `shut` names the rewards that were not asked of a text as their gate was shut: their part is None and counts as 0.
     Problems are looked for on the first `CHECKED` questions of every set, one sentence each.
     """
-    judge = Judge(seen.rewards, seen.task.extract)
+    judge = Judge(seen.rewards, seen.task.extract, config=seen.recipe.judge)
     form, question = seen.task.answer_form, seen.question
     texts = {
         "gold answer": form.replace("{answer}", question.answer),

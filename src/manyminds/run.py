@@ -49,7 +49,7 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
         return complete
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else start, folder.path)
-    with folder.held():
+    with folder.held(), loaded.judge:  # its worker processes end with it
         run = Run(loaded, folder, noting(folder, watch))
         folder.begin(loaded.recipe, saved.step if saved else -1)
         for sentence in (*skipped, *loaded.notes):

@@ -132,6 +132,21 @@ class RewardConfig(Section):
         return {"name": entry} if isinstance(entry, str) else entry
 
 
+class JudgeConfig(Section):
+    """How rewards are asked. Plain functions run in `workers` processes (by default one a core, at most 8), which may
+    hold `memory_gib` GiB of data each beyond what they start with; a call may take `deadline` seconds.
+
+    An answer on which a reward fails has the reward 0 (`on_error` "zero"), is left out of its group ("skip"), or ends
+    the run ("raise"). The run ends too if a reward fails on more than the share `max_error_rate` of 16 or more answers.
+    """
+
+    deadline: float = Field(10.0, gt=0, allow_inf_nan=False)
+    memory_gib: float = Field(4.0, gt=0, allow_inf_nan=False)
+    workers: int | None = Field(None, ge=1)
+    on_error: Literal["zero", "skip", "raise"] = "zero"
+    max_error_rate: float = Field(0.5, ge=0, le=1)
+
+
 class WarmUp(Section):
     """Multi-expert fine-tuning (MEF): supervised training on every expert's traces under its own prompt.
 

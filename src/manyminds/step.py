@@ -51,7 +51,7 @@ def training_step(
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
         drawn = sampler.sample(asks, draw + attempt * "/again")
         fresh = by_question(judge(drawn))
-        metrics.sampled(fresh)
+        metrics.sampled(drawn)
         clock.keep("drawn", drawn)
         scores = {**scores, **policy.score(method.wants(fresh))}
         groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))

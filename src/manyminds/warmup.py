@@ -86,7 +86,7 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else recipe.model, folder.path)
     policy = HFPolicy(loaded.model, config.optimizer, steps=config.steps, engine=loaded.recipe.engine)
-    with folder.held():
+    with folder.held(), loaded.judge:  # its worker processes end with it
         stage = _Stage(loaded, config, policy, folder, noting(folder, watch))
         folder.begin(loaded.recipe, saved.step if saved else -1)
         for sentence in (*skipped, *loaded.notes):

@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,15 @@ class Workers:
         self._functions = tuple(cloudpickle.dumps(function) for function in functions)
         self._pool: Any = None
 
-    def __call__(self, which: int, calls: Iterable[tuple[Any, ...]]) -> list[Done]:
-        """The function of this number on each of the arguments, in their order. Raises nothing that a function does."""
+    def __call__(self, which: int, calls: Sequence[tuple[Any, ...]], *, room: int = 1) -> list[Done]:
+        """The function of this number on each of the arguments, in their order. Raises nothing that a function does.
+
+        Each call may bring, and give back, `room` times the limit: one that stands for many.
+        """
+        if not calls:
+            return []
         pool = self._started()
-        waiting = [self._sent(pool, which, arguments) for arguments in calls]
+        waiting = [self._sent(pool, which, arguments, room * self.input_limit) for arguments in calls]
         return [self._came(one) for one in waiting]
 
     def close(self) -> None:
@@ -83,21 +88,21 @@ class Workers:
             self._pool = ProcessPool(
                 max_workers=self.count,
                 initializer=_begin,
-                initargs=(self._functions, self.memory),
+                initargs=(self._functions, self.memory, os.getcwd()),
                 context=get_context("loky"),
             )
             self._end = weakref.finalize(self, _end, self._pool)
         return self._pool
 
-    def _sent(self, pool: Any, which: int, arguments: tuple[Any, ...]) -> Any:
+    def _sent(self, pool: Any, which: int, arguments: tuple[Any, ...], limit: int) -> Any:
         """The call under way, or what became of it at once."""
         try:
             packed = cloudpickle.dumps(arguments)
         except Exception as error:  # whatever an argument's own pickling raises
             return Done(failure=f"its input cannot be sent to a worker: {type(error).__name__}: {error}")
-        if len(packed) > self.input_limit:
-            return Done(failure=f"its input of {len(packed):,} bytes is over the limit of {self.input_limit:,}")
-        return pool.schedule(_call, args=(which, packed, self.input_limit), timeout=self.deadline)
+        if len(packed) > limit:
+            return Done(failure=f"its input of {len(packed):,} bytes is over the limit of {limit:,}")
+        return pool.schedule(_call, args=(which, packed, limit), timeout=self.deadline)
 
     def _came(self, one: Any) -> Done:
         from pebble import ProcessExpired
@@ -122,8 +127,14 @@ _functions: list[Callable[[], Callable[..., Any]]] = []
 """In a worker: what gives each function, or raises what its loading raised."""
 
 
-def _begin(packed: Sequence[bytes], memory: int) -> None:
-    """In a worker, before its first call: load the functions, so that no deadline pays for their imports."""
+def _begin(packed: Sequence[bytes], memory: int, folder: str) -> None:
+    """In a worker, before its first call: load the functions, so that no deadline pays for their imports.
+
+    Modules are looked for as `named.find` does, in the working `folder` last.
+    """
+    os.dup2(2, 1)  # standard output is for the result of a command; what a function prints goes beside it
+    if folder not in sys.path:
+        sys.path.append(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers itself
     _die_with_parent()
     os.register_at_fork(after_in_child=_die_with_parent)

@@ -129,7 +129,7 @@ def asked() -> list[Ask]:
 def test_the_budget_counts_what_the_policy_chose() -> None:
     scored = episodes(Toy())
     metrics = Metrics()
-    metrics.sampled(by_question(scored))
+    metrics.sampled([s.rollout for s in scored])
     told = sum(s.rollout.mask.count(0) for s in scored)
     assert told > 0
     assert metrics.values["sampled_tokens"] == sum(len(s.rollout.ids) for s in scored) - told

@@ -11,6 +11,7 @@ import pytest
 from manyminds.errors import UserError
 from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import Judge, model_reward, reward
+from manyminds.sections import JudgeConfig
 from manyminds.tasks.arithmetic import extract
 
 
@@ -45,6 +46,7 @@ def test_weighted_sum() -> None:
     assert scored[1].parts == {"exact_answer": 1.0, "short": 0.0}
     assert judge.metrics == {
         "verifier/errors": 0.0,
+        "verifier/killed": 0.0,
         "verifier/not_available": 0.0,
         "rewards/exact_answer/mean": 0.5,
         "rewards/exact_answer/std": 0.5,
@@ -78,9 +80,11 @@ def test_a_bad_sample_costs_itself() -> None:
         ("#2?", "ValueError: the result is nan, not a finite number"),
     ]
     assert json.loads(json.dumps(judge.quarantine[0])) == {
+        "step": 0,
         "reward": "fragile",
         "error": "ValueError: an exclamation mark",
         "question_id": "q",
+        "source": "",
         "question": "1+1",
         "answer": "2",
         "expert": "concise",
@@ -100,7 +104,7 @@ def test_a_broken_reward_ends_the_run() -> None:
     ):
         judge(answers(*["!"] * 9, *["#2"] * 7))
     assert len(judge.quarantine) == 15 + 8 + 9
-    assert len(Judge([fragile], extract, max_error_rate=1.0)(answers(*["!"] * 16))) == 16
+    assert len(Judge([fragile], extract, config=JudgeConfig(max_error_rate=1.0))(answers(*["!"] * 16))) == 16
 
 
 def test_no_answers() -> None:

@@ -13,7 +13,8 @@ from manyminds.errors import UserError
 from manyminds.loading import load_questions
 from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import Judge, Reward, resolve
-from manyminds.rewards.kinds import EachSample, Trl, Verl
+from manyminds.rewards.kinds import EachSample, Verl
+from manyminds.rewards.trl import Trl
 from manyminds.run import train
 from manyminds.sections import RewardConfig
 

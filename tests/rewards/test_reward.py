@@ -130,7 +130,7 @@ def test_refused_functions() -> None:
         reward(typo)
     with pytest.raises(UserError, match=r"its argument 'kwargs' takes any name"):
         reward(anything)
-    with pytest.raises(UserError, match=r"it has a deadline, but a plain function cannot be stopped; make it an `asy"):
+    with pytest.raises(UserError, match=r"it has a deadline, which an `async def` may have; that of a"):
         reward(deadline=1.0)(fine)
     with pytest.raises(UserError, match=r"its deadline is 0; it must be seconds above 0"):
         reward(deadline=0)(fine)

@@ -16,20 +16,21 @@ from manyminds.rewards.verdict import within_groups
 from manyminds.tasks.arithmetic import extract
 
 ASKED: list[str] = []
+"""What `length` was asked about: it is trusted, so it runs in this process."""
 
 
-@reward
+@reward(trusted=True)
 def length(response: str) -> float:
     ASKED.append(response)
     return float(len(response))
 
 
-@reward
+@reward(trusted=True)
 def digits(response: str) -> float | None:
     return None if "-" in response else float(sum(map(str.isdigit, response)))
 
 
-@reward
+@reward(trusted=True)
 def fragile(response: str) -> float:
     return 1 / response.count("#")
 

@@ -49,6 +49,7 @@ def warmup(
       checkpoints/step-…/model/     a Hugging Face folder; `manyminds train` starts from the last
       result.json                   what it came to; it is there when the warm-up is complete
       llm_judge.jsonl               what an llm_judge said, if the recipe has one
+      quarantine.jsonl              answers on which a reward failed, with the error, if there are any
     """
     from manyminds.config import load_recipe
 
@@ -94,6 +95,7 @@ def train(
       checkpoints/step-…/model/     a Hugging Face folder that transformers loads
       result.json                   what it came to and what it cost; it is there when the run is complete
       llm_judge.jsonl               what an llm_judge said, if the recipe has one
+      quarantine.jsonl              answers on which a reward failed, with the error, if there are any
     """
     from manyminds.config import load_recipe
 

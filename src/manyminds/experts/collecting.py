@@ -105,7 +105,7 @@ def collect(recipe: Recipe, out: str | Path | None = None, *, watch: Watch = sil
     """
     started = time.perf_counter()
     its = plan(recipe, out)
-    verifier = Judge(its.task.rewards, its.task.extract)
+    verifier = Judge(its.task.rewards, its.task.extract, config=recipe.judge)
     for note in (*its.task.notes, *verifier.rewards[0].notes):  # before anything is paid for
         watch("note", 0, len(its.missing), {"text": note})
     missing, answers, missed = its.missing, dict(its.there), Missed()

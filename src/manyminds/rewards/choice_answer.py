@@ -12,7 +12,7 @@ LETTER = re.compile(r"\(? ?([a-z]) ?\)?\.?", re.IGNORECASE)
 BOTH = re.compile(r"\(? ?([a-z]) ?\) ?(\S.*)", re.IGNORECASE)
 
 
-@reward
+@reward(trusted=True)
 def choice_answer(question: Question, response: str, answer: str, extract: Callable[[str], str | None]) -> bool:
     """Whether the option that the response names is the gold one; the question's column `options` holds their texts.
 

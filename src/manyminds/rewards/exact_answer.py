@@ -7,7 +7,7 @@ from collections.abc import Callable
 from manyminds.rewards.reward import reward
 
 
-@reward
+@reward(trusted=True)
 def exact_answer(response: str, answer: str, extract: Callable[[str], str | None]) -> bool:
     """Whether what the task reads out of the response equals the gold answer; surrounding blanks do not count."""
     found = extract(response)

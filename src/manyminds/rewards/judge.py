@@ -12,17 +12,17 @@ from typing import Any
 from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
+from manyminds.rewards.asking import Asker
+from manyminds.rewards.quarantine import Quarantine
 from manyminds.rewards.resolve import Entry, resolve_all
 from manyminds.rewards.reward import Reward
 from manyminds.rewards.sample import Sample, TrainerState
 from manyminds.rewards.verdict import Verdict, sums
-from manyminds.sections import RewardConfig
+from manyminds.sections import JudgeConfig, RewardConfig
 
 NONSENSE = "xyzzy"
 ENOUGH = 16
 """With fewer samples in a call, a share of failures says nothing about the reward."""
-QUARANTINE = 1000
-"""Failed samples kept for the user to look at; all of them are counted."""
 TOLD = 8
 """Different reasons why a model gave no score that are told in a run."""
 
@@ -30,14 +30,16 @@ TOLD = 8
 class Judge:
     """`judge(rollouts)` gives the answers with their rewards: the weighted sum of the parts that apply.
 
-    If no part applies the reward is 0. If a reward raises, or returns what is not a finite number, that sample's
-    reward is 0, and the sample goes to `quarantine` with its error. Where a model gives no score, its part does not
-    apply; such samples go to `quarantine` too, and each reason is told once, in `notes`. `metrics` tells of the last
-    call: `verifier/errors` and `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to
-    which the reward applied, and `rewards/<name>/<key>`, the mean of what a reward logs besides.
+    If no part applies the reward is 0. If a reward raises, is late, ends its process, or returns what is not a finite
+    number, that sample's reward is 0 (`config.on_error` "zero"), or it is left out ("skip"), and the sample goes to
+    `quarantine` with its error. Where a model gives no score, its part does not apply; such samples go to `quarantine`
+    too, and each reason is told once, in `notes`. `metrics` tells of the last call: `verifier/errors`,
+    `verifier/killed` and `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to which
+    the reward applied, and `rewards/<name>/<key>`, the mean of what a reward logs besides.
 
     `state`, which a run sets, is handed to functions that ask how far training is. `folder`: where rewards may keep
-    what a run needs to go on to the same numbers.
+    what a run needs to go on to the same numbers, and failed samples are written. Worker processes end with `close`,
+    at the end of a `with`, or with the judge. UserError for rewards that do not go together or cannot be sent to them.
     """
 
     def __init__(
@@ -45,26 +47,47 @@ class Judge:
         rewards: Sequence[Entry],
         extract: Callable[[str], str | None],
         *,
-        max_error_rate: float = 0.5,
+        config: JudgeConfig | None = None,
         folder: Path | None = None,
     ) -> None:
         self.key = "rewards" if any(isinstance(entry, RewardConfig) for entry in rewards) else "task.rewards"
         self.rewards = resolve_all(rewards, self.key, folder)
         self.extract = extract
-        self.max_error_rate = max_error_rate
-        self.quarantine: list[dict[str, Any]] = []
+        self.config = config or JudgeConfig()
         self.metrics: dict[str, float] = {}
         self.notes: list[str] = []
         self.state = TrainerState()
         self._told: set[tuple[str, str]] = set()
+        self._ask = Asker(self.rewards, extract, self.config, self.key)
+        self._aside = Quarantine(folder)
+
+    @property
+    def quarantine(self) -> list[dict[str, Any]]:
+        """The first failed samples, as plain values."""
+        return self._aside.rows
+
+    def close(self) -> None:
+        """End the worker processes; the next call starts others."""
+        self._ask.close()
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __call__(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
-        """The rollouts in their order, judged. UserError if a reward fails on most of many samples."""
-        scored, self.metrics = self._judged(rollouts, self.rewards)
-        return scored
+        """The rollouts in their order, judged; without those that failed if `config.on_error` is "skip".
+
+        UserError if a reward fails on most of many samples, or at all if `config.on_error` is "raise".
+        """
+        scored, verdicts = self._judged(rollouts, self.rewards)
+        self.metrics = _metrics(verdicts, self.rewards)
+        return without_failures(scored, verdicts) if self.config.on_error == "skip" else scored
 
     def verify(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
-        """As calling it, but by the verifier alone, the first reward: what an evaluation goes by."""
+        """As calling it, but by the verifier alone, the first reward: what an evaluation goes by. Nothing is left out:
+        an answer on which the verifier fails is not right."""
         return self._judged(rollouts, self.rewards[:1])[0]
 
     def score(self, question: Question, text: str) -> float:
@@ -95,7 +118,7 @@ class Judge:
             samples = [self._sample(_written(some[i], text)) for i, text in written]
             for reward in self.rewards:
                 tried = [one for one in range(len(written)) if not reward.paid or written[one][0] == 0]
-                for one, outcome in zip(tried, reward([samples[one] for one in tried]), strict=True):
+                for one, outcome in zip(tried, self._ask(reward, [samples[one] for one in tried]), strict=True):
                     i, text = written[one]
                     question = some[i]
                     place = f"{question.source}: " if question.source else ""
@@ -109,19 +132,16 @@ class Judge:
 
     def _judged(
         self, rollouts: Sequence[Rollout], rewards: Sequence[Reward]
-    ) -> tuple[tuple[Scored, ...], dict[str, float]]:
-        """The rollouts judged by these rewards, and what there is to log of it."""
+    ) -> tuple[tuple[Scored, ...], list[Verdict]]:
+        """The rollouts judged by these rewards, and what each reward said."""
         with clock.span("checks"):
             verdicts = self._verdicts(rollouts, rewards)
             totals = sums(verdicts, rewards)
-        for rollout, verdict in zip(rollouts, verdicts, strict=True):
-            broken = {**verdict.failures, **verdict.unanswered}
-            self.quarantine += [_put_aside(rollout, *failure) for failure in broken.items()]
-        del self.quarantine[QUARANTINE:]
-        self._stop_if_broken(verdicts, rewards)
+        self._aside.add(rollouts, verdicts, self.state.global_step + 1 if self.state.max_steps else 0)
+        self._stop_if_broken(rollouts, verdicts, rewards)
         self._tell(verdicts)
         scored = (Scored(*its) for its in zip(rollouts, totals, [verdict.parts for verdict in verdicts], strict=True))
-        return tuple(scored), _metrics(verdicts, rewards)
+        return tuple(scored), verdicts
 
     def _verdicts(self, rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> list[Verdict]:
         verdicts = [Verdict(rollout.prompt.group_id) for rollout in rollouts]
@@ -132,7 +152,7 @@ class Judge:
                 if not verdict.open(reward):
                     verdict.shut.add(reward.name)
             asked = [i for i, verdict in enumerate(verdicts) if reward.name not in verdict.shut]
-            for i, outcome in zip(asked, reward([samples[i] for i in asked]), strict=True):
+            for i, outcome in zip(asked, self._ask(reward, [samples[i] for i in asked]), strict=True):
                 verdicts[i].take(reward.name, outcome)
         return verdicts
 
@@ -142,14 +162,24 @@ class Judge:
     def _sample(self, rollout: Rollout) -> Sample:
         return Sample(rollout, self.extract, self.state)
 
-    def _stop_if_broken(self, verdicts: Sequence[Verdict], rewards: Sequence[Reward]) -> None:
+    def _stop_if_broken(
+        self, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], rewards: Sequence[Reward]
+    ) -> None:
+        where = f"; what it failed on is in {self._aside.path}" if self._aside.path else ""
         for reward in rewards:
             asked = [verdict for verdict in verdicts if reward.name not in verdict.shut]
             errors = [verdict.failures[reward.name] for verdict in asked if reward.name in verdict.failures]
-            if len(asked) >= ENOUGH and len(errors) > self.max_error_rate * len(asked):
+            if len(asked) >= ENOUGH and len(errors) > self.config.max_error_rate * len(asked):
                 raise UserError(
                     f"{self.key}: the reward {reward.name!r} failed on {len(errors)} of {len(asked)} answers, "
-                    f"first with {errors[0]}; mend it, or raise `max_error_rate`."
+                    f"first with {errors[0]}{where}; mend it, or raise `judge.max_error_rate`."
+                )
+        for rollout, verdict in zip(rollouts, verdicts, strict=True):
+            if verdict.failures and self.config.on_error == "raise":
+                (name, why), *_ = verdict.failures.items()
+                raise UserError(
+                    f"{self.key}: the reward {name!r} failed on an answer to question {rollout.prompt.question.id!r} "
+                    f"with {why}{where}; mend it, or set `judge.on_error` to zero or skip."
                 )
 
     def _tell(self, verdicts: Sequence[Verdict]) -> None:
@@ -167,6 +197,7 @@ class Judge:
 def _metrics(verdicts: Sequence[Verdict], rewards: Sequence[Reward]) -> dict[str, float]:
     metrics = {
         "verifier/errors": float(sum(bool(v.failures) for v in verdicts)),
+        "verifier/killed": float(sum(v.killed for v in verdicts)),
         "verifier/not_available": float(sum(not v.available and not v.failures for v in verdicts)),
     }
     values: dict[str, list[float]] = defaultdict(list)
@@ -186,15 +217,10 @@ def _written(question: Question, text: str) -> Rollout:
     return Rollout(Prompt(question, PLAIN), ids=(), logprobs=(), text=text)
 
 
-def _put_aside(rollout: Rollout, reward: str, error: str) -> dict[str, Any]:
-    """A failed sample as plain values, so that it can be written as JSON."""
-    question = rollout.prompt.question
-    return {
-        "reward": reward,
-        "error": error,
-        "question_id": question.id,
-        "question": question.text,
-        "answer": question.answer,
-        "expert": rollout.prompt.expert,
-        "response": rollout.text,
-    }
+def without_failures(scored: Sequence[Scored], verdicts: Sequence[Verdict]) -> tuple[Scored, ...]:
+    """The answers on which no reward failed. A question loses all its answers if an expert has none left on it, so that
+    the experts stay comparable."""
+    kept = [one for one, verdict in zip(scored, verdicts, strict=True) if not verdict.failures]
+    emptied = {verdict.group for verdict in verdicts} - {one.rollout.prompt.group_id for one in kept}
+    lost = {question for question, _ in emptied}
+    return tuple(one for one in kept if one.rollout.prompt.question.id not in lost)

@@ -2,7 +2,7 @@
 
 - `EachSample`: a function of one answer, its arguments given by name;
 - `Verl`: verl's `compute_score(data_source, solution_str, ground_truth, extra_info)`, of one answer too;
-- `Trl`: TRL's function of a batch, `f(prompts, completions, completion_ids, **columns) -> list`;
+- `trl.py:Trl`: TRL's function of a batch, `f(prompts, completions, completion_ids, **columns) -> list`;
 - `Batch`: a model's score of a batch, which may fail to come.
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import statistics
-from collections import defaultdict
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from manyminds.errors import UserError
 from manyminds.rewards.sample import (
@@ -23,9 +22,7 @@ from manyminds.rewards.sample import (
     PLURALS,
     Outcome,
     Sample,
-    answered,
     failed,
-    messages_of,
     named,
     number,
     read,
@@ -34,16 +31,40 @@ from manyminds.rewards.waiting import is_async, together, wait
 
 Function = Callable[..., Any]
 
-TRL_GIVES = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 VERL_GIVES = ("data_source", "solution_str", "ground_truth", "extra_info")
 
 
+class Portable(ABC):
+    """A kind whose function can be called in another process: its arguments are gathered here, its results read there.
+
+    `alone`: it is called once a sample, else once for all. What it makes of equal arguments is equal.
+    """
+
+    alone: ClassVar[bool]
+    function: Function
+
+    @property
+    def portable(self) -> bool:
+        """Whether it may be: coroutines share one event loop of this process, and what they wait for does not hang."""
+        return not is_async(self.function)
+
+    @abstractmethod
+    def given(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """The function's arguments for these samples: one, where it is called `alone`. Raises what is wrong."""
+
+    @abstractmethod
+    def outcomes(self, given: Mapping[str, Any], count: int) -> list[Outcome]:
+        """What the function says of `count` samples, an outcome each. Raises whatever the function raises."""
+
+
 @dataclass(frozen=True)
-class EachSample:
+class EachSample(Portable):
     """A function of one answer. What it raises costs that answer.
 
     An `async def` is run on up to `concurrency` answers at once, each for at most `deadline` seconds.
     """
+
+    alone: ClassVar[bool] = True
 
     function: Function
     arguments: tuple[str, ...] = ()
@@ -55,9 +76,12 @@ class EachSample:
             return wait(together([partial(self._later, sample) for sample in samples], self.concurrency))
         return [self._now(sample) for sample in samples]
 
-    def given(self, sample: Sample) -> Mapping[str, Any]:
-        """The function's arguments."""
+    def given(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        (sample,) = samples
         return named(sample, self.arguments)
+
+    def outcomes(self, given: Mapping[str, Any], count: int) -> list[Outcome]:
+        return [self.read(self.function(**given))]
 
     def read(self, result: Any) -> Outcome:
         """The function's result."""
@@ -67,13 +91,13 @@ class EachSample:
 
     def _now(self, sample: Sample) -> Outcome:
         try:
-            return self.read(self.function(**self.given(sample)))
+            return self.outcomes(self.given([sample]), 1)[0]
         except Exception as error:
             return failed(error)
 
     async def _later(self, sample: Sample) -> Outcome:
         try:
-            return self.read(await asyncio.wait_for(self.function(**self.given(sample)), self.deadline))
+            return self.read(await asyncio.wait_for(self.function(**self.given([sample])), self.deadline))
         except TimeoutError as error:
             return failed(error) if str(error) else failed(TimeoutError(f"no result in {self.deadline} s"))
         except Exception as error:
@@ -90,7 +114,8 @@ class Verl(EachSample):
 
     columns: Mapping[str, str] = field(default_factory=dict)
 
-    def given(self, sample: Sample) -> Mapping[str, Any]:
+    def given(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        (sample,) = samples
         row, extras = columns_of(sample), sample.question.extras
         model, info = extras.get("reward_model"), extras.get("extra_info")
         gold = model.get("ground_truth") if isinstance(model, Mapping) else None
@@ -109,86 +134,6 @@ class Verl(EachSample):
         if "score" not in result:
             raise TypeError(f"compute_score returned a dict without `score`; it has {', '.join(map(str, result))}")
         return read((result["score"], numbers({key: its for key, its in result.items() if key != "score"})))
-
-
-@dataclass(frozen=True)
-class Trl:
-    """TRL's reward function, sync or async, called once for all samples.
-
-    It is given keyword lists: prompts, completions, completion_ids, and every column of the questions (`columns` names
-    them anew: {solution: answer}); and trainer_state, log_extra, log_metric. Completions are texts, or lists of one
-    message where the question is chat messages (`messages` says which, whatever the rows are).
-    If it raises, it is called once more for each question and expert alone, so that a bad answer costs its group.
-    """
-
-    function: Function
-    columns: Mapping[str, str] = field(default_factory=dict)
-    messages: bool | None = None
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
-        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for place, sample in enumerate(samples):
-            groups[sample.rollout.prompt.group_id].append(place)
-        try:
-            return self._batch(samples)
-        except Exception as error:
-            if len(groups) == 1:
-                return [self._failed(error)] * len(samples)
-        outcomes = [Outcome()] * len(samples)
-        for places in groups.values():
-            its = self([samples[place] for place in places])
-            for place, outcome in zip(places, its, strict=True):
-                outcomes[place] = outcome
-        return outcomes
-
-    def _batch(self, samples: Sequence[Sample]) -> list[Outcome]:
-        metrics: dict[str, list[float]] = defaultdict(list)
-        logged: dict[str, list[Any]] = {}
-        given = {
-            **self._columns(samples),
-            **self._texts(samples),
-            "completion_ids": [list(sample.rollout.ids) for sample in samples],
-            "trainer_state": samples[0].state,
-            "log_extra": lambda name, values: logged.update({str(name): list(values)}),
-            "log_metric": lambda name, value: metrics[str(name)].append(number(str(name), value)),
-        }
-        wanted = [name for name in parameters(self.function) if name not in bound(self.function)]
-        missing = [name for name in wanted if name not in given and required(self.function, name)]
-        if missing:
-            raise LookupError(f"it asks for the column {missing[0]!r}; the questions have {', '.join(given)}")
-        if takes_any(self.function):
-            wanted = [name for name in given if name not in bound(self.function)]
-        result = self.function(**{name: given[name] for name in wanted if name in given})
-        results = list(wait(result) if is_async(self.function) else result)
-        if len(results) != len(samples):
-            raise ValueError(f"it returned {len(results)} rewards for {len(samples)} completions")
-        means = {name: statistics.fmean(values) for name, values in metrics.items()}
-        rows = [{name: its[i] for name, its in logged.items() if len(its) == len(results)} for i in range(len(results))]
-        return [_with(read(one), means | numbers(row)) for one, row in zip(results, rows, strict=True)]
-
-    def _failed(self, error: Exception) -> Outcome:
-        """The outcome of all samples, with a hint where text was read as messages."""
-        outcome = failed(error)
-        if isinstance(error, TypeError) and "string indices" in str(error) and self.messages is None:
-            return replace(outcome, failure=f"{outcome.failure}; if it reads chat messages, say `messages: true`")
-        return outcome
-
-    def _texts(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Prompts and completions, in one form for all samples."""
-        prompts = [messages_of(sample.question) for sample in samples]
-        chat = any(prompts) if self.messages is None else self.messages
-        texts = [sample.question.text for sample in samples]
-        completions = [sample.rollout.text for sample in samples]
-        if not chat:
-            return {"prompts": texts, "completions": completions}
-        as_chat = [its or [{"role": "user", "content": text}] for its, text in zip(prompts, texts, strict=True)]
-        return {"prompts": as_chat, "completions": list(map(answered, completions))}
-
-    def _columns(self, samples: Sequence[Sample]) -> dict[str, list[Any]]:
-        rows = [columns_of(sample) for sample in samples]
-        names = dict.fromkeys(name for row in rows for name in row if name not in ("prompt", "completion"))
-        found = {name: [row.get(name) for row in rows] for name in names}
-        return found | {name: [column(row, ours) for row in rows] for name, ours in self.columns.items()}
 
 
 @dataclass(frozen=True)
@@ -286,7 +231,3 @@ def takes_any(function: Function) -> bool:
 def bound(function: Function) -> frozenset[str]:
     """The arguments that a recipe's options have settled."""
     return frozenset(function.keywords) if isinstance(function, partial) else frozenset()
-
-
-def _with(outcome: Outcome, extras: Mapping[str, float]) -> Outcome:
-    return replace(outcome, extras={**outcome.extras, **extras})

@@ -15,7 +15,7 @@ NUMBER = re.compile(rf"(?P<sign>[+-]?) ?[$€£]? ?(?P<plain>{PLAIN}) ?%?\.?", r
 FRACTION = re.compile(r"(?P<sign>[+-]?) ?(?P<over>\d{1,40}) ?/ ?(?P<under>\d{1,40})", re.ASCII)
 
 
-@reward
+@reward(trusted=True)
 def number_answer(response: str, answer: str, extract: Callable[[str], str | None]) -> bool:
     """Whether the number that the task reads out of the response is the gold one.
 

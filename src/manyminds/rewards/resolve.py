@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from manyminds import named
 from manyminds.errors import UserError
-from manyminds.rewards.kinds import TRL_GIVES, VERL_GIVES, Trl, Verl, parameters, required
+from manyminds.rewards.kinds import VERL_GIVES, Verl, parameters, required
 from manyminds.rewards.reward import Reward, make
 from manyminds.rewards.sample import ARGUMENTS, PLURALS
+from manyminds.rewards.trl import TRL_GIVES, Trl
 from manyminds.sections import Misplaced, RewardConfig
 
 REWARDS = {

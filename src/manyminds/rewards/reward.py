@@ -15,8 +15,9 @@ from functools import partial
 from typing import Literal, overload
 
 from manyminds.errors import UserError
-from manyminds.rewards.kinds import VERL_GIVES, Batch, EachSample, Function, Trl, Verl, parameters
+from manyminds.rewards.kinds import VERL_GIVES, Batch, EachSample, Function, Portable, Verl, parameters
 from manyminds.rewards.sample import ARGUMENTS, PLURALS, Outcome, Sample
+from manyminds.rewards.trl import Trl
 from manyminds.rewards.waiting import is_async
 
 Run = Callable[[Sequence[Sample]], Sequence[Outcome]]
@@ -29,7 +30,8 @@ class Reward:
     `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
     above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
     answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed. `note`: what
-    the user should know before it is asked, a clause that goes on after its name.
+    the user should know before it is asked, a clause that goes on after its name. `trusted`: a judge may run it in its
+    own process, because it ends soon whatever the answer is.
     """
 
     name: str
@@ -39,10 +41,16 @@ class Reward:
     normalise: Literal["none", "group"] = "none"
     paid: bool = False
     note: str = ""
+    trusted: bool = False
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
-        """An outcome for each sample, in their order."""
+        """An outcome for each sample, in their order; in this process, whatever the function may do to it."""
         return tuple(self.run(samples)) if samples else ()
+
+    @property
+    def apart(self) -> Portable | None:
+        """How it is run in a process of its own; None for what runs in this one: trusted, a model, or a coroutine."""
+        return self.run if isinstance(self.run, Portable) and self.run.portable and not self.trusted else None
 
     @property
     def function(self) -> Function:
@@ -69,21 +77,34 @@ def reward(function: Function, /) -> Reward: ...
 
 @overload
 def reward(
-    function: None = None, /, *, weight: float = 1.0, concurrency: int = 16, deadline: float | None = None
+    function: None = None,
+    /,
+    *,
+    weight: float = 1.0,
+    concurrency: int = 16,
+    deadline: float | None = None,
+    trusted: bool = False,
 ) -> Callable[[Function], Reward]: ...
 
 
 def reward(
-    function: Function | None = None, /, *, weight: float = 1.0, concurrency: int = 16, deadline: float | None = None
+    function: Function | None = None,
+    /,
+    *,
+    weight: float = 1.0,
+    concurrency: int = 16,
+    deadline: float | None = None,
+    trusted: bool = False,
 ) -> Reward | Callable[[Function], Reward]:
     """Makes a function a reward, as `@reward` or `@reward(weight=0.1)`; TRL's and verl's are known by their arguments.
 
-    An `async def` of one answer is run on up to `concurrency` answers at once, each for at most `deadline` seconds.
+    An `async def` of one answer is run on up to `concurrency` answers at once, each for at most `deadline` seconds. A
+    plain function runs in worker processes, or in the judge's own if it is `trusted`.
     Raises UserError if the function asks for what rewards are not given.
     """
 
     def made(function: Function) -> Reward:
-        found = make(function, weight)
+        found = replace(make(function, weight), trusted=trusted)
         _may_have(deadline, function)
         if isinstance(found.run, EachSample):
             return replace(found, run=replace(found.run, concurrency=concurrency, deadline=deadline))
@@ -184,5 +205,6 @@ def _may_have(deadline: float | None, function: Function) -> None:
         raise UserError(f"{place_of(function)}: its deadline is {deadline}; it must be seconds above 0.")
     if not is_async(function):
         raise UserError(
-            f"{place_of(function)}: it has a deadline, but a plain function cannot be stopped; make it an `async def`."
+            f"{place_of(function)}: it has a deadline, which an `async def` may have; that of a plain function is "
+            "`judge.deadline` in the recipe."
         )

@@ -39,13 +39,15 @@ class Outcome:
     """What a reward says of one sample: a value (None: it does not apply) and numbers to log besides.
 
     `failure` says why a function broke on the sample: the sample's reward is then 0. `unanswered` says why a model
-    gave no score: the sample is judged without this part. Either way the value is None.
+    gave no score: the sample is judged without this part. Either way the value is None. `killed`: the function took its
+    worker process with it, or was too late and was killed.
     """
 
     value: float | None = None
     extras: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
     unanswered: str = ""
+    killed: bool = False
 
 
 def read(result: Any) -> Outcome:

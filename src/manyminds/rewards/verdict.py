@@ -17,7 +17,7 @@ class Verdict:
 
     `parts` are values before weights, None where a reward did not apply or was not asked; `shut` are the rewards that
     were not asked because of their gate; `failures` those that broke, with the error; `unanswered` those of models
-    that gave no score, with the reason.
+    that gave no score, with the reason; `killed`: a worker process was lost over it.
     """
 
     group: tuple[str, str]
@@ -26,6 +26,7 @@ class Verdict:
     failures: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, str] = field(default_factory=dict)
     shut: set[str] = field(default_factory=set)
+    killed: bool = False
 
     @property
     def available(self) -> bool:
@@ -39,6 +40,7 @@ class Verdict:
         """Note what a reward said."""
         self.parts[name] = outcome.value
         self.extras |= {f"rewards/{name}/{key}": value for key, value in outcome.extras.items()}
+        self.killed = self.killed or outcome.killed
         if outcome.failure:
             self.failures[name] = outcome.failure
         if outcome.unanswered:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from manyminds.rewards.reward import reward
 
 
-@reward
+@reward(trusted=True)
 def yes_no_answer(response: str, answer: str, extract: Callable[[str], str | None]) -> bool:
     """Whether what the task reads out of the response is the gold yes or no; case and a full stop do not count."""
     found = extract(response)

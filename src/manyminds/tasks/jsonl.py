@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from manyminds.errors import UserError
@@ -94,12 +95,12 @@ def jsonl(
 
 def after_marker(marker: str) -> Extract:
     """Reads what stands after the last `marker`, to the end of that line; None if there is nothing."""
+    return partial(_after, marker)  # not a closure, so that it can be sent to the processes that judge answers
 
-    def extract(text: str) -> str | None:
-        _, found, rest = text.rpartition(marker)
-        return (rest.strip().partition("\n")[0].strip() or None) if found else None
 
-    return extract
+def _after(marker: str, text: str) -> str | None:
+    _, found, rest = text.rpartition(marker)
+    return (rest.strip().partition("\n")[0].strip() or None) if found else None
 
 
 @dataclass(frozen=True, slots=True)

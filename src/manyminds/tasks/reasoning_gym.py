@@ -16,7 +16,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -114,12 +114,12 @@ def experts_of(marker: str) -> tuple[Expert, ...]:
 
 def all_after(marker: str) -> Callable[[str], str | None]:
     """Reads all that stands after the last `marker`, for answers of several lines; None if there is nothing."""
+    return partial(_all_after, marker)  # not a closure, so that it can be sent to the processes that judge answers
 
-    def extract(text: str) -> str | None:
-        _, found, rest = text.rpartition(marker)
-        return (rest.strip() or None) if found else None
 
-    return extract
+def _all_after(marker: str, text: str) -> str | None:
+    _, found, rest = text.rpartition(marker)
+    return (rest.strip() or None) if found else None
 
 
 @reward

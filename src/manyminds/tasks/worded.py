@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,12 @@ def _styles(kind: Kind, names: Sequence[str]) -> tuple[Style, ...]:
 def answer_line(marker: str, canonical: Callable[[str], str]) -> Callable[[str], str | None]:
     """Reads the last line that begins with `marker` (in any case), without it; None if there is none that goes on."""
     line = re.compile(rf"^[ \t]*{re.escape(marker)}[ \t]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+    return partial(_last, line, canonical)  # not a closure, so that it can be sent to the processes that judge answers
 
-    def extract(text: str) -> str | None:
-        found = line.findall(text)
-        return canonical(found[-1]) if found else None
 
-    return extract
+def _last(line: re.Pattern[str], canonical: Callable[[str], str], text: str) -> str | None:
+    found = line.findall(text)
+    return canonical(found[-1]) if found else None
 
 
 def _task(
