@@ -38,6 +38,7 @@ def test_readme_shows_the_committed_tables(tables: ModuleType) -> None:
     level = results["levels"]["demo"]
     assert tables.arms_table(level) in readme
     assert tables.differences_table(level) in readme
+    assert tables.levels_table(results["levels"]) in readme
     assert tables.parts_table(json.loads(tables.FIRST.read_text(encoding="utf-8"))["cells"]) in readme
 
 

@@ -237,7 +237,7 @@ def arithmetic_job(workload: Workload, tokenizer: Any) -> Job:
     task, experts, its = load_questions(recipe())
     renderer = Renderer(tokenizer, tokenizer.model_max_length, workload.new_tokens)
     asked = islice(QuestionStream(task.splits["train"], its.seed), workload.questions * workload.steps)
-    questions = tuple(renderer.encode(question, experts) for question in asked)
+    questions = tuple(renderer.render(question, experts) for question in asked)
     systems = [{"role": "system", "content": expert.system} for expert in experts]
     conversations = tuple([system, {"role": "user", "content": q.text}] for q in questions for system in systems)
     judge = Judge(task.rewards, task.extract)

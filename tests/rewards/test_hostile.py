@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from misbehaving import compute_score, hostile, of_its_module, trl_hostile
 
 from judging import RECIPE
 from manyminds.config import parse
@@ -27,6 +26,7 @@ from manyminds.rewards.sample import TrainerState
 from manyminds.run import train
 from manyminds.sections import JudgeConfig
 from manyminds.tasks.arithmetic import extract
+from misbehaving import compute_score, hostile, of_its_module, trl_hostile
 
 CONFIG = JudgeConfig(deadline=1.0, workers=2, max_error_rate=1.0)
 

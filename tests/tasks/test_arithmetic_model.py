@@ -54,7 +54,7 @@ def test_prompts_are_short_and_text_survives(folder: Path) -> None:
     renderer = Renderer(tokenizer, CONTEXT, max_tokens=60)
     longest = 0
     for family, a, b in [("addition", 1234, 5678), ("multiplication", 237, 3), ("division", 907, 8)]:
-        asked = renderer.encode(question(family, a, b), EXPERTS)
+        asked = renderer.render(question(family, a, b), EXPERTS)
         for expert in EXPERTS:
             ids = asked.prompt_ids[expert.name]
             assert tokenizer.decode(ids) == f"<bos>{expert.system}{asked.text}="

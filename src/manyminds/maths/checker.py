@@ -58,7 +58,7 @@ class Checker:
                 found[key] = Checked(quickly(gold, response, self.strict))
             except Undecided:
                 left[key] = (gold, response, self.strict)
-        for key, done in zip(left, self.workers(0, left.values()) if left else (), strict=True):
+        for key, done in zip(left, self.workers(0, [*left.values()]) if left else (), strict=True):
             value = False if done.failure else done.value
             found[key] = Checked(value, asked=True, failure=done.failure, killed=done.killed)
         self._remember(found)
