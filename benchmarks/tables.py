@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py [--level demo]
 
-Reads benchmarks/results/ablation.json, and for the parts and the other levels ablation_first.json. A test holds
+Reads benchmarks/results/ablation.json, and for the parts of the method ablation_first.json. A test holds
 README.md to what this prints.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 FIRST = RESULTS.with_name("ablation_first.json")
-"""The first run, before the step was made fast: fewer seeds, but also the parts of the method and two other levels."""
+"""The first run, before the step was made fast: fewer seeds, but also the parts of the method."""
 COLUMNS = {
     "plain": "plain",
     "mean": "mean",
@@ -62,6 +62,33 @@ def arms_table(level: Mapping[str, Any]) -> str:
             cells = [percent(found["metrics"][name]) for name in COLUMNS]
             lines.append(f"| {title} | {len(found['seeds'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def levels_table(levels: Mapping[str, Any]) -> str:
+    """The primary difference and the controls from each warm-up, the weakest first: a row a comparison."""
+    known = sorted(levels, key=lambda name: levels[name]["arms"]["mef"]["metrics"]["mean"]["mean"])
+    lines = [f"| | {' | '.join(f'{name} warm-up' for name in known)} |", "|---|" + "---|" * len(known)]
+    for outcome, arm in (
+        ("mean", "mef"),
+        ("mean", "grpo_all_experts"),
+        ("mean", "meml_tuned"),
+        ("plain", "meml_tuned"),
+        ("plain", "grpo_plain"),
+        ("plain", "mef_longer"),
+    ):
+        cells = [levels[name]["arms"][arm] for name in known]
+        shown = [f"{percent(cell['metrics'][outcome])} ({len(cell['seeds'])} seeds)" for cell in cells]
+        lines.append(f"| {outcome}: {ARMS[arm]} | {' | '.join(shown)} |")
+    for place, name in enumerate(row_title(one, False) for one in rows_of(levels[known[0]])):
+        each = [rows_of(levels[level])[place] for level in known]
+        shown = [f"{difference(one)} ({one['seeds']} seeds)" for one in each]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def rows_of(level: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The primary difference and the controls."""
+    return [level["primary"], *level["controls"]]
 
 
 PARTS = ("grpo_all_experts", "hsft", "iml", "meml_tuned", "hsft_truth", "hsft_x4", "single_sft_grpo")
@@ -113,9 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="demo")
     results, first = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, FIRST))
-    name = parser.parse_args().level
-    level = (results if name == "demo" else first)["levels"][name]
-    print(arms_table(level), differences_table(level), parts_table(first["cells"]), sep="\n\n")
+    level = results["levels"][parser.parse_args().level]
+    levels, parts = levels_table(results["levels"]), parts_table(first["cells"])
+    print(arms_table(level), differences_table(level), levels, parts, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -183,8 +183,8 @@ def test_a_tokenizer_with_more_words_than_the_model(folder: Path) -> None:
     last = words.convert_ids_to_tokens(known)
     asked = Question("q", f"What is {last}?", "")
     with pytest.raises(UserError, match=rf"has the token '{last}' \({known}\), but the model knows only {known}"):
-        Renderer(words, 999, words=known).encode(asked, [Expert(PLAIN)])
-    Renderer(words, 999, words=known + 1).encode(asked, [Expert(PLAIN)])
+        Renderer(words, 999, words=known).render(asked, [Expert(PLAIN)])
+    Renderer(words, 999, words=known + 1).render(asked, [Expert(PLAIN)])
 
 
 def test_settings_of_sampling_that_are_off_do_not_stop_a_checkpoint(folder: Path, tmp_path: Path) -> None:
