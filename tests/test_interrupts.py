@@ -18,14 +18,15 @@ import yaml
 
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
-from manyminds.durable import read_jsonl
+from manyminds.durable import read_jsonl, sha256
 from manyminds.errors import Interrupted, UserError
+from manyminds.evaluate import evaluate
 from manyminds.export import export
 from manyminds.folder import RunFolder
 from manyminds.interrupts import Interrupts
 from manyminds.run import train
 from manyminds.warmup import warmup
-from test_resume import state, tiny
+from test_resume import state, stopped_and_resumed, tiny
 
 MAIN = "from manyminds.cli import main; raise SystemExit(main())"
 
@@ -89,7 +90,7 @@ def test_in_another_thread_signals_stay_as_they_are() -> None:
     def inside() -> None:
         with Interrupts() as interrupts:
             seen.append(signal.getsignal(signal.SIGTERM))
-            interrupts.check(1)
+            interrupts.check(1, print)
 
     thread = threading.Thread(target=inside)
     thread.start()
@@ -130,25 +131,34 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         pass
 
 
-def test_the_best_checkpoint_is_kept_and_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("means", "best"), [([0, 0.2, 0.1, 0.5, 0.5, 0.4, 0.3], 3), ([0.5] * 7, 0)])
+def test_the_best_checkpoint_is_kept_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: list[float], best: int
+) -> None:
+    def measured(*args: Any, step: int, **kwargs: Any) -> dict[str, Any]:
+        found = evaluate(*args, step=step, **kwargs)
+        return {**found, "metrics": {**found["metrics"], "mean": {**found["metrics"]["mean"], "value": means[step]}}}
+
+    monkeypatch.setattr("manyminds.run.evaluate", measured)
     recipe = tiny(
         tmp_path,
         warmup=None,
-        checkpoint={"every": 2, "keep": 1, "keep_best": True},
+        checkpoint={"every": 5, "keep": 1, "keep_best": True},
         evaluation={"every": 1, "questions": 4, "samples": 2, "group": 2},
     )
-    train(recipe)
-    means = {line["step"]: line["metrics"]["mean"]["value"] for line in read_jsonl(recipe.folder / "evaluations.jsonl")}
-    best = max(means, key=lambda step: (means[step], -step))
+    stopped_and_resumed(train, recipe, 6)
     folder = recipe.folder / "checkpoints"
-    newest = json.loads((folder / "step-000006" / "state.json").read_text())
-    assert newest["best"] == {"step": best, "mean": means[best]}
+    state = json.loads((folder / "step-000006" / "state.json").read_text())
+    assert state["best"] == {"step": best, "mean": means[best]}
     steps = {path.name for path in folder.glob("step-*")}
-    if best == 0:
+    if best:
+        assert steps == {"step-000006", f"step-{best:06d}"}
+        export(recipe.folder, tmp_path / "out", best=True)
+        weights = sha256(folder / f"step-{best:06d}" / "model" / "model.safetensors")
+        assert sha256(tmp_path / "out" / "model.safetensors") == weights
+        assert sha256(folder / "step-000006" / "model" / "model.safetensors") != weights
+        assert f"after step {best}" in (tmp_path / "out" / "README.md").read_text()
+    else:
         assert steps == {"step-000006"}
         with pytest.raises(UserError, match=r"best after step 0, of which there is no checkpoint"):
             export(recipe.folder, tmp_path / "out", best=True)
-    else:
-        assert steps == {"step-000006", f"step-{best:06d}"}
-        export(recipe.folder, tmp_path / "out", best=True)
-        assert f"after step {best}" in (tmp_path / "out" / "README.md").read_text()

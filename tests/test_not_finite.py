@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from manyminds.config import Recipe
 from manyminds.durable import read_jsonl
 from manyminds.errors import NotFinite
 from manyminds.policy.hf_policy import HFPolicy
@@ -16,10 +17,12 @@ from manyminds.run import Run, train
 from manyminds.warmup import warmup
 from test_resume import state, stopped_and_resumed, tiny
 
+pytestmark = pytest.mark.usefixtures("bad_step")
+
 
 @pytest.fixture
-def bad_step(monkeypatch: pytest.MonkeyPatch) -> int:
-    """From the third update on, those that are made for an odd step find an infinite weight in the head."""
+def bad_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third step finds log-probs that are infinite."""
     forward = HFPolicy.forward
 
     def broken(self: HFPolicy, *args: Any) -> Any:
@@ -27,11 +30,10 @@ def bad_step(monkeypatch: pytest.MonkeyPatch) -> int:
         return type(outputs)(outputs.logprobs * torch.tensor(torch.inf)) if self.ticks == 2 else outputs
 
     monkeypatch.setattr(HFPolicy, "forward", broken)
-    return 3
 
 
 @pytest.mark.parametrize("stage", [warmup, train])
-def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, bad_step: int, stage: Any) -> None:
+def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, stage: Any) -> None:
     recipe = tiny(tmp_path, **({} if stage is warmup else {"warmup": None}))
     folder = recipe.warmup_folder if stage is warmup else recipe.folder
     with pytest.raises(
@@ -44,18 +46,25 @@ def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, bad_step: int
     assert [line["step"] for line in read_jsonl(folder / "metrics.jsonl")] == [1, 2]
 
 
-def test_it_is_skipped_and_counted_and_resumed_alike(tmp_path: Path, bad_step: int) -> None:
-    optimizer = {"lr": 0.003, "on_not_finite": "skip"}
-    whole, parts = (tiny(tmp_path / name, warmup=None, optimizer=optimizer) for name in ("whole", "parts"))
-    train(whole)
-    lines = read_jsonl(whole.folder / "metrics.jsonl")
-    assert [line.get("skipped_steps", 0) for line in lines] == [0, 0, 1, 0, 0, 0]
-    assert any("step was skipped" in note["text"] for note in read_jsonl(whole.folder / "notes.jsonl"))
-    stopped_and_resumed(train, parts, 5)
-    assert state(parts.folder) == state(whole.folder)
+@pytest.mark.parametrize("stage", [warmup, train])
+def test_it_is_skipped_and_counted_and_resumed_alike(tmp_path: Path, stage: Any) -> None:
+    def recipe(name: str) -> Recipe:
+        made = tiny(tmp_path / name, optimizer={"lr": 0.003, "on_not_finite": "skip"})
+        assert made.warmup is not None
+        its = made.warmup.model_copy(update={"optimizer": made.optimizer})
+        return made.model_copy(update={"warmup": its if stage is warmup else None})
+
+    whole, parts = recipe("whole"), recipe("parts")
+    folders = [one.warmup_folder if stage is warmup else one.folder for one in (whole, parts)]
+    stage(whole)
+    skipped = [line["step"] for line in read_jsonl(folders[0] / "metrics.jsonl") if line.get("skipped_steps")]
+    assert skipped == [3]
+    assert any("step was skipped" in note["text"] for note in read_jsonl(folders[0] / "notes.jsonl"))
+    stopped_and_resumed(stage, parts, 5)
+    assert state(folders[1]) == state(folders[0])
 
 
-def test_nothing_is_left_of_the_gradient(tmp_path: Path, bad_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     skipped = Run.skipped
 

@@ -162,7 +162,9 @@ def best_model(run: Path) -> tuple[Path, int]:
     found = run / "checkpoints" / f"step-{best['step']:06d}" if best else None
     if found is None or not found.is_dir():
         where = f"it was best after step {best['step']}, of which" if best else "of its best step"
-        raise UserError(f"{run}: {where} there is no checkpoint; train with checkpoint.keep_best=true to keep it")
+        raise UserError(
+            f"{run}: {where} there is no checkpoint; checkpoint.keep_best=true keeps all but that of step 0"
+        )
     if fault := validate(found):
         raise UserError(f"{run}: the best checkpoint, {found.name}, is not whole: {fault}")
     return found / "model", int(best["step"])

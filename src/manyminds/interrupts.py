@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -47,7 +48,8 @@ class Interrupts:
             signal.signal(one, before)
         self._before = {}
 
-    def check(self, step: int) -> None:
-        """Raises Interrupted if a signal came; `step` is the last one that is finished and saved."""
+    def check(self, step: int, note: Callable[[str], None]) -> None:
+        """If a signal came, notes it and raises Interrupted; `step` is the last that is finished and saved."""
         if self.asked is not None:
+            note(f"{self.asked.name}: the run stops after this step, which is saved")
             raise Interrupted(self.asked, step)

@@ -129,9 +129,7 @@ class Run:
                 self.take_step(profiler)
                 if self.due() or interrupts.asked:
                     self.save()
-                if interrupts.asked:
-                    self.note(f"{interrupts.asked.name}: the run stops after this step, which is saved")
-                interrupts.check(self.step)
+                interrupts.check(self.step, self.note)
         if profiler:
             self.note(profiler.note(self.loaded.sampler))
 

@@ -117,9 +117,7 @@ class _Stage:
                 due = self.step % self.loaded.recipe.checkpoint.every == 0 or self.step == self.end
                 if due or interrupts.asked:
                     self.save()
-                if interrupts.asked:
-                    self.note(f"{interrupts.asked.name}: the warm-up stops after this step, which is saved")
-                interrupts.check(self.step)
+                interrupts.check(self.step, self.note)
 
     def take_step(self) -> None:
         """One update, and what is told and measured after it."""

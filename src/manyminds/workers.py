@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import sys
 import weakref
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
+from loky import cpu_count
 
 GIB = 2**30
 DEADLINE = 10.0
@@ -39,7 +39,7 @@ class Workers:
 
     A call may take `deadline` seconds; a process may hold `memory` bytes of data beyond what it starts with; arguments
     and results have at most `input_limit` bytes as a pickle. Processes are started at the first call, and again after
-    one was lost.
+    one was lost. Memory is capped on Linux only.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Workers:
         memory: int = MEMORY,
         input_limit: int = INPUT,
     ) -> None:
-        self.count = count or max(1, min(8, len(os.sched_getaffinity(0))))
+        self.count = count or min(8, cpu_count())
         self.deadline, self.memory, self.input_limit = deadline, memory, input_limit
         self._functions = tuple(cloudpickle.dumps(function) for function in functions)
         self._pool: Any = None
@@ -140,6 +140,8 @@ def _begin(packed: Sequence[bytes], memory: int, folder: str) -> None:
     os.register_at_fork(after_in_child=_die_with_parent)
     _functions[:] = [_loaded(one) for one in packed]
     if sys.platform == "linux":
+        import resource
+
         held = _data_bytes() + memory
         resource.setrlimit(resource.RLIMIT_DATA, (held, held))
 

@@ -73,7 +73,7 @@ def test_without_labels_it_only_counts(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("{", ":1: not valid JSON"),
-        ("[1]", ":1: a line must hold an object, not list"),
+        ("[1]", ":1: a row must be a JSON object, not [1]"),
         ('{"gold": "4"}', ":1: `prediction` must be there and hold text"),
         ('\n{"gold": 4, "prediction": "4"}', ":2: `gold` must be there and hold text"),
         ('{"gold": "4", "prediction": "4", "expected_equal": 1}', "`expected_equal` must be true or false"),

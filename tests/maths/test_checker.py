@@ -1,4 +1,4 @@
-"""Many pairs at once: the same verdicts as one by one, sympy in processes, what was seen is remembered."""
+"""Many pairs at once: the same verdicts as one by one, sympy in processes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,6 @@ def test_no_process_is_started_for_what_is_quick() -> None:
     with Checker() as check:
         assert check([("4", r"\boxed{4}")])[0].value is True
         assert check.workers._pool is None
-
-
-def test_what_is_remembered_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manyminds.maths.checker.KEPT", 3)
-    check = Checker()
-    check([(str(i), str(i)) for i in range(10)])
-    assert len(check._known) == 3
-
-
-def test_the_boundary_between_gold_and_response_counts() -> None:
-    assert Checker._key("12", "3") != Checker._key("1", "23")
 
 
 def test_what_only_sympy_can_tell_is_undecided() -> None:

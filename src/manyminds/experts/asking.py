@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyminds.config import Recipe
 from manyminds.endpoint import Chat, Endpoint, Unanswered
+from manyminds.experts.room import left, place_of
 from manyminds.experts.wanted import Answer, Want
 from manyminds.records import Ask, Decoding, Expert, Prompt
 
@@ -150,11 +151,13 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
     )
     ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=recipe.engine)
-    prompts = {want.key[:2]: _prompt(want, renderer) for want in wanted}
+    together: dict[tuple[Any, ...], list[Want]] = {}
+    for want in wanted:
+        together.setdefault(want.key[:2], []).append(want)
+    prompts = {key: _prompt(its[0], renderer) for key, its in together.items()}
     room = renderer.context - decoding.max_tokens
-    fitting = [want for want in wanted if len(prompts[want.key[:2]].ids) <= room]
-    together = [list(its) for _, its in groupby(fitting, key=lambda want: want.key[:2])]
-    for numbers, alike in groupby(sorted(together, key=numbers_of), key=numbers_of):
+    fitting = [its for key, its in together.items() if len(prompts[key].ids) <= room]
+    for numbers, alike in groupby(sorted(fitting, key=numbers_of), key=numbers_of):
         size = max(1, min(sampler.engine.answers_at_once or 1, LOT) // len(numbers))
         while lot := list(islice(alike, size)):
             asks = [Ask(prompts[its[0].key[:2]], len(its)) for its in lot]
@@ -168,18 +171,18 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
             )
     for note in renderer.notes:
         tell(note)
-    return _too_long(model, len(wanted) - len(fitting), max(prompts.values(), key=lambda one: len(one.ids)), renderer)
+    return _too_long(
+        model, len(wanted) - sum(map(len, fitting)), max(prompts.values(), key=lambda one: len(one.ids)), renderer
+    )
 
 
 def _too_long(model: str, count: int, longest: Prompt, renderer: Renderer) -> str:
     """A sentence on answers for which there is no room; empty if there are none."""
-    place = longest.question.source or f"question {longest.question.id!r}"
-    left = f"its context of {renderer.context} leaves {renderer.context - renderer.max_tokens}"
     if not count:
         return ""
     return (
         f"{count:,} answers are not asked of {model}, as their prompts are too long: the longest has "
-        f"{len(longest.ids)} tokens ({place}), but {left} beside `max_tokens`={renderer.max_tokens} for the answer"
+        f"{len(longest.ids)} tokens ({place_of(longest.question)}), but {left(renderer.context, renderer.max_tokens)}"
     )
 
 

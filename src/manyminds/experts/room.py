@@ -21,20 +21,20 @@ def with_room(splits: Splits, context: int, max_tokens: int) -> tuple[dict[str, 
     room = context - max_tokens
     kept = {split: tuple(q for q in questions if _prompt(q) <= room) for split, questions in splits.items()}
     out = {split: [q for q in questions if _prompt(q) > room] for split, questions in splits.items()}
-    left = f"the model's context of {context} leaves {max(0, room)} beside `max_tokens`={max_tokens} for the answer"
     for split, its in out.items():
         if its and not kept[split]:
             least = min(its, key=_prompt)
             raise UserError(
                 f"task.{split}: none of the {len(its)} prompts fits; the shortest has {_prompt(least)} tokens "
-                f"({_place(least)}), but {left}; shorten the prompts or {_instead(splits, context)}."
+                f"({place_of(least)}), but {left(context, max_tokens)}; shorten the prompts or "
+                f"{_instead(splits, context)}."
             )
     notes = []
     if any(out.values()):
         longest = max((q for its in out.values() for q in its), key=_prompt)
         notes.append(
             f"Questions left out as their prompts are too long: {_counts(out, splits)}. The longest has "
-            f"{_prompt(longest)} tokens ({_place(longest)}), but {left}."
+            f"{_prompt(longest)} tokens ({place_of(longest)}), but {left(context, max_tokens)}."
         )
     return _worked(kept, context, notes), tuple(notes)
 
@@ -72,7 +72,7 @@ def _worked(splits: Splits, context: int, notes: list[str]) -> dict[str, tuple[Q
         length, question = max(its, key=lambda one: one[0])
         notes.append(
             f"Left out as they are too long, their questions stay: {len(its)} of {every[what]} {what}. The longest has "
-            f"{length} tokens ({_place(question)}), which with the {_prompt(question)} of its prompt exceeds the "
+            f"{length} tokens ({place_of(question)}), which with the {_prompt(question)} of its prompt exceeds the "
             f"model's context of {context}."
         )
     return done
@@ -87,7 +87,14 @@ def _prompt(question: Question) -> int:
     return max(map(len, question.prompt_ids.values()))
 
 
-def _place(question: Question) -> str:
+def left(context: int, max_tokens: int) -> str:
+    """How much room there is for a prompt, in words."""
+    room = max(0, context - max_tokens)
+    return f"the model's context of {context} leaves {room} beside `max_tokens`={max_tokens} for the answer"
+
+
+def place_of(question: Question) -> str:
+    """Where a question stands, for messages."""
     return question.source or f"question {question.id!r}"
 
 

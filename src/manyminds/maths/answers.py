@@ -39,8 +39,7 @@ class Scalar:
         """1 for infinity, -1 for minus infinity, else 0."""
         if self.node == Node("sym", value="infty"):
             return 1
-        negative = self.node.op in ("neg", "add") and self.node.parts
-        return -Scalar(negative[0]).infinite if negative and self.node.op == "neg" else 0
+        return -Scalar(self.node.parts[0]).infinite if self.node.op == "neg" else 0
 
     @property
     def has_value(self) -> bool:

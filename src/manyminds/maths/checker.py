@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manyminds.maths.equivalence import Undecided, quickly
 from manyminds.workers import GIB, Workers
 
 DEADLINE = 5.0
-KEPT = 2**16
-"""Verdicts that are remembered, the oldest forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +37,21 @@ class Checker:
 
         self.strict = strict
         self.workers = Workers([verdict], count=count, deadline=deadline, memory=memory)
-        self._known: OrderedDict[bytes, Checked] = OrderedDict()
 
     def __call__(self, pairs: Iterable[tuple[str, str]]) -> list[Checked]:
         """A verdict for each pair of a gold answer and a response, in their order."""
-        every = [(self._key(gold, response), gold, response) for gold, response in pairs]
-        left: dict[bytes, tuple[Any, ...]] = {}
-        found: dict[bytes, Checked] = {}
-        for key, gold, response in every:
-            if key in found or key in left:
-                continue
-            if (known := self._known.get(key)) is not None:
-                found[key] = known
-                continue
+        found: list[Checked] = []
+        left: dict[int, tuple[Any, ...]] = {}
+        for place, (gold, response) in enumerate(pairs):
             try:
-                found[key] = Checked(quickly(gold, response, self.strict))
+                found.append(Checked(quickly(gold, response, self.strict)))
             except Undecided:
-                left[key] = (gold, response, self.strict)
-        for key, done in zip(left, self.workers(0, [*left.values()]) if left else (), strict=True):
+                found.append(Checked(False, asked=True))
+                left[place] = (gold, response, self.strict)
+        for place, done in zip(left, self.workers(0, [*left.values()]), strict=True):
             value = False if done.failure else done.value
-            found[key] = Checked(value, asked=True, failure=done.failure, killed=done.killed)
-        self._remember(found)
-        return [found[key] for key, _, _ in every]
+            found[place] = replace(found[place], value=value, failure=done.failure, killed=done.killed)
+        return found
 
     def close(self) -> None:
         """End the processes; the next pair that needs one starts others."""
@@ -73,15 +62,3 @@ class Checker:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _remember(self, found: dict[bytes, Checked]) -> None:
-        self._known.update(found)
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
-
-    @staticmethod
-    def _key(gold: str, response: str) -> bytes:
-        """What stands for a pair among the remembered ones, so that long responses are not kept."""
-        found = hashlib.blake2b(str(len(gold)).encode(), digest_size=16)
-        found.update((gold + response).encode("utf-8", "surrogatepass"))
-        return found.digest()

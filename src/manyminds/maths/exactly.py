@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
-from functools import cache
 
 from manyminds.maths.tokens import Unreadable
 from manyminds.maths.tree import Node
@@ -24,14 +24,12 @@ def fraction(node: Node) -> Fraction:
     """As `exact`. Raises Unreadable, ZeroDivisionError."""
     op, parts = node.op, node.parts
     if op == "num":
-        return node.value  # type: ignore[no-any-return]
+        value: Fraction = node.value
+        return value
     if op not in ("add", "neg", "mul", "div", "inverse", "pow", "factorial", "binom", "floor", "ceil", "abs", "root"):
         raise Unreadable("no fraction")
     args = [fraction(part) for part in parts]
-    found = of_fractions(op, args)
-    if found.numerator.bit_length() > BITS or found.denominator.bit_length() > BITS:
-        raise Unreadable("a number of too many digits")
-    return found
+    return _short(of_fractions(op, args))
 
 
 def of_fractions(op: str, args: list[Fraction]) -> Fraction:
@@ -56,27 +54,22 @@ def of_fractions(op: str, args: list[Fraction]) -> Fraction:
     if first.denominator != 1 or not 0 <= first <= 200 or args[-1].denominator != 1:
         raise Unreadable("a factorial of what is too large")
     if op == "factorial":
-        return Fraction(_factorial(int(first)))
+        return Fraction(math.factorial(int(first)))
     if not 0 <= args[1] <= first:
         raise Unreadable("a binomial coefficient out of its range")
-    n, k = int(first), int(args[1])
-    return Fraction(_factorial(n), _factorial(k) * _factorial(n - k))
+    return Fraction(math.comb(int(first), int(args[1])))
 
 
 def _product(args: list[Fraction]) -> Fraction:
     found = Fraction(1)
     for one in args:
-        found *= one
-        if found.numerator.bit_length() > BITS or found.denominator.bit_length() > BITS:
-            raise Unreadable("a number of too many digits")
+        found = _short(found * one)
     return found
 
 
-@cache
-def _factorial(n: int) -> int:
-    found = 1
-    for k in range(2, n + 1):
-        found *= k
+def _short(found: Fraction) -> Fraction:
+    if found.numerator.bit_length() > BITS or found.denominator.bit_length() > BITS:
+        raise Unreadable("a number of too many digits")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.maths.checker import Checked, Checker
+from manyminds.tasks.rows import Row, json_lines
 
 AT_A_TIME = 256
 """Pairs whose slow part is under way together."""
@@ -29,39 +29,25 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a file of JSON Lines; blank lines are passed over. Raises UserError."""
-    try:
-        lines = path.read_bytes().decode().split("\n")
-    except OSError as error:
-        raise UserError(f"--pairs: {path} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--pairs: {path} is not UTF-8 (byte {error.start}).") from error
-    found = [_pair(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    """The pairs of a file of JSON Lines. Raises UserError."""
+    found = [_pair(row) for row in json_lines(path, "--pairs")]
     if not found:
         raise UserError(f"--pairs: {path} is empty; each line must hold an object with `gold` and `prediction`.")
     return found
 
 
-def _pair(path: Path, number: int, line: str) -> Pair:
-    place = f"{path}:{number}"
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{place}: not valid JSON ({getattr(error, 'msg', error)}); a line holds one object."
-        ) from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: a line must hold an object, not {type(row).__name__}.")
+def _pair(row: Row) -> Pair:
+    its = row.columns
     for key in ("gold", "prediction"):
-        if not isinstance(row.get(key), str):
-            raise UserError(f"{place}: `{key}` must be there and hold text.")
-    expected = row.get("expected_equal")
+        if not isinstance(its.get(key), str):
+            raise UserError(f"{row.place}: `{key}` must be there and hold text.")
+    expected = its.get("expected_equal")
     if expected is not None and not isinstance(expected, bool):
-        raise UserError(f"{place}: `expected_equal` must be true or false, or be left out.")
+        raise UserError(f"{row.place}: `expected_equal` must be true or false, or be left out.")
     for key in ("kind", "tier"):
-        if not isinstance(row.get(key) or "", str):
-            raise UserError(f"{place}: `{key}` must be text.")
-    return Pair(number, row["gold"], row["prediction"], expected, row.get("kind") or "", row.get("tier") or "")
+        if not isinstance(its.get(key) or "", str):
+            raise UserError(f"{row.place}: `{key}` must be text.")
+    return Pair(row.number, its["gold"], its["prediction"], expected, its.get("kind") or "", its.get("tier") or "")
 
 
 def verified(pairs: Sequence[Pair], *, strict: bool = False, deadline: float = 5.0) -> dict[str, Any]:

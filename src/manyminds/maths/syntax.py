@@ -63,6 +63,7 @@ class Parser:
         return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
 
     def product(self) -> Node:
+        """Factors, with a sign between them or without."""
         factors = [self.power()]
         while True:
             if self.comes("op", "*", "/"):
@@ -109,6 +110,7 @@ class Parser:
         return kind in ("num", "sym", "fun", "head") or (kind == "op" and text == "|" and not self.bars)
 
     def power(self) -> Node:
+        """An atom, with what is written after it: !, ^, degrees, %."""
         found = self.atom()
         for _ in range(4):
             if self.comes("op", "!"):
@@ -264,6 +266,7 @@ class Parser:
         return self.atom()
 
     def head(self, name: str) -> Node:
+        """What a command with arguments says: \\frac, \\sqrt, \\sum and the like."""
         if name == "sqrt":
             return self.root()
         if name in ("frac", "binom"):
@@ -288,6 +291,7 @@ class Parser:
         return Node("root", (self.argument(), index))
 
     def matrix(self) -> Node:
+        """Rows up to the end of the environment, all of one length."""
         rows, row = [], [self.sum()]
         while not self.comes("close", "matrix"):
             if self.comes("op", "&"):

@@ -80,12 +80,14 @@ class _Reader:
         self.text, self.at, self.depth, self.found = text, 0, 0, list[Token]()
 
     def add(self, kind: str, text: str, value: Fraction | None = None) -> None:
+        """Count the bracket, if it is one, and keep the token."""
         self.depth += {"open": 1, "close": -1}.get(kind, 0)
         if not 0 <= self.depth <= DEEPEST:
             raise Unreadable("brackets that do not match, or too many")
         self.found.append(Token(kind, text, value))
 
     def read(self) -> None:
+        """All tokens of the text. Raises Unreadable, as all that follow."""
         while self.at < len(self.text):
             char = self.text[self.at]
             if char == "\\":
@@ -99,6 +101,7 @@ class _Reader:
                 self.sign(char)
 
     def sign(self, char: str) -> None:
+        """A character that is neither a letter, a digit nor a backslash."""
         if char.isspace() or char in '$~"`':
             return
         if char in "([{":
@@ -122,6 +125,7 @@ class _Reader:
             raise Unreadable(f"the character {char!r}")
 
     def number(self) -> None:
+        """A literal number, with thousands separators and the like."""
         found = NUMBER.match(self.text, self.at)
         if found is None:  # a dot before a digit that is not ASCII's
             raise Unreadable("a digit that is none of 0 to 9")
@@ -131,12 +135,13 @@ class _Reader:
             assert found is not None
             kind, text = "plain", found.group()
         if kind == "spaced" and self.found and self.found[-1].text in ("frac", "sqrt", "^", "_", "/"):
-            text = text[: re.search(r"[ \\~]", text).start()]  # type: ignore[union-attr]
+            text = re.split(r"[ \\~]", text, maxsplit=1)[0]
             kind = "plain"
         self.at += len(text)
         self.add("num", text if kind == "plain" else "", worth(text, kind or "plain"))
 
     def letters(self) -> None:
+        """The run of letters that comes."""
         found = LETTERS.match(self.text, self.at)
         assert found is not None
         word, self.at = found.group(), found.end()
@@ -161,6 +166,7 @@ class _Reader:
                 self.add("sym", letter)
 
     def command(self) -> None:
+        """A command such as \\frac or \\,."""
         found = COMMAND.match(self.text, self.at)
         if found is None:
             raise Unreadable("a backslash at the end")
@@ -202,6 +208,7 @@ class _Reader:
             raise Unreadable(f"the command \\{name}")
 
     def escaped(self, char: str) -> None:
+        """A command of one character that is no letter."""
         if char in "{}":
             self.add("open" if char == "{" else "close", char)
         elif char == "$":
@@ -249,6 +256,7 @@ class _Reader:
         )
 
     def environment(self, which: str) -> None:
+        """The begin or end of a matrix."""
         name = self.argument().strip("*")
         if name not in ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"):
             raise Unreadable(f"the environment {name}")

@@ -131,7 +131,7 @@ def _without_extract(given: Mapping[str, Any], extract: Extract) -> dict[str, An
 def _packed(name: str, run: Portable, extract: Extract, key: str) -> Remote:
     """What is sent to the workers. Raises UserError if it cannot be."""
     wanted = extract if "extract" in parameters(run.function) else None
-    remote = Remote(replace(run, function=_by_name(run.function)), wanted)  # type: ignore[type-var]
+    remote = Remote(replace(run, function=_by_name(run.function)), wanted)
     try:
         cloudpickle.dumps(remote)
     except Exception as error:

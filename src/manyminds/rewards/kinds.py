@@ -34,6 +34,7 @@ Function = Callable[..., Any]
 VERL_GIVES = ("data_source", "solution_str", "ground_truth", "extra_info")
 
 
+@dataclass(frozen=True)
 class Portable(ABC):
     """A kind whose function can be called in another process: its arguments are gathered here, its results read there.
 
@@ -66,7 +67,6 @@ class EachSample(Portable):
 
     alone: ClassVar[bool] = True
 
-    function: Function
     arguments: tuple[str, ...] = ()
     concurrency: int = 16
     deadline: float | None = None
@@ -77,10 +77,12 @@ class EachSample(Portable):
         return [self._now(sample) for sample in samples]
 
     def given(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """What it asks for of one sample."""
         (sample,) = samples
         return named(sample, self.arguments)
 
     def outcomes(self, given: Mapping[str, Any], count: int) -> list[Outcome]:
+        """What it says of one sample."""
         return [self.read(self.function(**given))]
 
     def read(self, result: Any) -> Outcome:
@@ -115,6 +117,7 @@ class Verl(EachSample):
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def given(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """verl's arguments for one sample. LookupError for a column that is not there."""
         (sample,) = samples
         row, extras = columns_of(sample), sample.question.extras
         model, info = extras.get("reward_model"), extras.get("extra_info")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from manyminds.rewards.kinds import (
-    Function,
     Portable,
     bound,
     column,
@@ -38,7 +37,6 @@ class Trl(Portable):
 
     alone: ClassVar[bool] = False
 
-    function: Function
     columns: Mapping[str, str] = field(default_factory=dict)
     messages: bool | None = None
 
@@ -67,6 +65,7 @@ class Trl(Portable):
         return {name: given[name] for name in wanted if name in given and name not in settled}
 
     def outcomes(self, given: Mapping[str, Any], count: int) -> list[Outcome]:
+        """What it returns and logs, an outcome each; all failed if it returns too few or too many."""
         metrics: dict[str, list[float]] = defaultdict(list)
         logged: dict[str, list[Any]] = {}
         loggers: dict[str, Callable[..., Any]] = {

@@ -133,16 +133,16 @@ def read_file(path: Path, key: str) -> Iterator[Row]:
     if read is None:
         raise UserError(f"task.{key}: {path} is none of the files that are read here, which are {', '.join(READERS)}.")
     none = True
-    for row in read(path, key):
+    for row in read(path, f"task.{key}"):
         none = False
         yield row
     if none:
         raise UserError(f"task.{key}: {path} is empty; it must hold rows.")
 
 
-def _json_lines(path: Path, key: str) -> Iterator[Row]:
-    """An object a line; blank lines are passed over."""
-    lines = _decoded(path, key).split("\n")
+def json_lines(path: Path, where: str) -> Iterator[Row]:
+    """An object a line; blank lines are passed over. `where` is what names the file, for messages. Raises UserError."""
+    lines = _decoded(path, where).split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -160,11 +160,11 @@ def _json_lines(path: Path, key: str) -> Iterator[Row]:
         yield Row(str(path), number, _object(columns, place), by_line=True)
 
 
-def _json_array(path: Path, key: str) -> Iterator[Row]:
+def _json_array(path: Path, where: str) -> Iterator[Row]:
     """An array of objects; a file of JSON Lines under the name .json is read as such."""
-    text = _decoded(path, key)
+    text = _decoded(path, where)
     if not text.lstrip().startswith("["):
-        yield from _json_lines(path, key)
+        yield from json_lines(path, where)
         return
     try:
         array = json.loads(text)
@@ -184,11 +184,11 @@ def _object(columns: Any, place: str) -> dict[str, Any]:
     return columns
 
 
-def _decoded(path: Path, key: str) -> str:
+def _decoded(path: Path, where: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"task.{key}: {path} cannot be read ({error.strerror}).") from error
+        raise UserError(f"{where}: {path} cannot be read ({error.strerror}).") from error
     data = data.removeprefix(BOM)
     try:
         return data.decode()
@@ -201,13 +201,13 @@ def _decoded(path: Path, key: str) -> str:
         ) from error
 
 
-def _parquet(path: Path, key: str) -> Iterator[Row]:
+def _parquet(path: Path, where: str) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise UserError(
-            f'task.{key}: {path} needs pyarrow, which is not installed; run `pip install "manyminds[data]"`.'
+            f'{where}: {path} needs pyarrow, which is not installed; run `pip install "manyminds[data]"`.'
         ) from error
     try:
         number = 0
@@ -218,14 +218,14 @@ def _parquet(path: Path, key: str) -> Iterator[Row]:
                     yield Row(str(path), number, columns)
     except (ArrowException, OSError) as error:
         raise UserError(
-            f"task.{key}: {path} cannot be read as parquet beyond row {number} ({str(error).rstrip('.')}); it may be "
+            f"{where}: {path} cannot be read as parquet beyond row {number} ({str(error).rstrip('.')}); it may be "
             "cut short: copy or write it anew."
         ) from error
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
     ".json": _json_array,
     ".parquet": _parquet,
 }
