@@ -66,6 +66,35 @@ def rates(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
+def alone(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """math-verify by itself on the labelled pairs, each side put in a box unless it has one or dollars: its own
+    parsing, comparison and time limits. A pair on which it raises counts as not equal."""
+    from math_verify import parse, verify
+
+    def boxed(text: str) -> str:
+        return text if "\\boxed" in text or "$" in text else f"\\boxed{{{text}}}"
+
+    labelled = [pair for pair in pairs if pair.expected is not None]
+    right, false_equal, raised = 0, 0, 0
+    began = time.perf_counter()
+    for pair in labelled:
+        try:
+            equal = bool(verify(parse(boxed(pair.gold)), parse(boxed(pair.prediction))))
+        except Exception:  # whatever it is, a grader that used it would have no verdict
+            equal, raised = False, raised + 1
+        right += equal == pair.expected
+        false_equal += equal and not pair.expected
+    count = len(labelled)
+    return {
+        "pairs": count,
+        "agreement": right / count if count else None,
+        "false_equal": false_equal,
+        "false_different": count - right - false_equal,
+        "raised": raised,
+        "seconds": time.perf_counter() - began,
+    }
+
+
 def measured(path: Path) -> dict[str, Any]:
     """Agreement in all, by tier and kind, and rates."""
     pairs = read_pairs(path)
@@ -76,7 +105,9 @@ def measured(path: Path) -> dict[str, Any]:
     versions |= {package: version(package) for package in PACKAGES}
     file = {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     settled = {"machine": machine(), "load": os.getloadavg()[0], "versions": versions, "file": file}
-    return {**settled, **found, "wrong": wrong, "rates": rates(pairs)}
+    by_tier = {tier: alone([pair for pair in pairs if pair.tier == tier]) for tier in found.get("tier", {})}
+    by_itself = {"math_verify_alone": {**alone(pairs), "tier": by_tier}}
+    return {**settled, **found, "wrong": wrong, "rates": rates(pairs), **by_itself}
 
 
 def show(found: dict[str, Any], text: Console) -> None:
@@ -89,6 +120,10 @@ def show(found: dict[str, Any], text: Console) -> None:
         counts = (str(one[key]) for key in ("false_equal", "false_different", "unreadable"))
         table.add_row(name, str(one["pairs"]), share, *counts)
     text.print(table)
+    its = found["math_verify_alone"]
+    if its["agreement"] is not None:
+        counts = f"{its['false_equal']} false equal, {its['false_different']} false different"
+        text.print(f"math-verify alone: {100 * its['agreement']:.1f} %, {counts}", highlight=False)
     for name, one in found["rates"].items():
         rate = "–" if one["per_second"] is None else f"{one['per_second']:,.0f} a second"
         text.print(f"{name}: {one['pairs']} pairs, {rate}", highlight=False)

@@ -235,7 +235,18 @@ def test_check_shows_prompts_and_verdicts(there: Path) -> None:
     assert found["prompts"]["plain"]["text"] == f"<bos>{found['question']}="
     assert len(found["prompts"]["concise"]["ids"]) == len(found["prompts"]["plain"]["ids"]) + 1
     rewards = {one["what"]: one["reward"] for one in found["judged"]}
-    assert rewards == {"gold answer": 1.0, "worked solution": 1.0, "nonsense": 0.0, "empty": 0.0}
+    assert (rewards.pop("gold answer"), rewards.pop("worked solution")) == (1.0, 1.0)
+    assert set(rewards.values()) == {0.0}
+    assert list(rewards) == [
+        "nonsense",
+        "empty response",
+        "another number",
+        "another number alone",
+        "many answers, the gold one among them",
+        "many boxed answers, the gold one among them",
+        "question itself",
+        "very long response",
+    ]
     assert list(there.iterdir()) == []
 
 

@@ -172,6 +172,7 @@ def emitted_by_runs(folder: Path) -> set[str]:
             },
             "method": {"name": "meml_grpo", "questions_per_step": 2, "answers_per_prompt": 2}
             | {"hard_wrong": 1, "hard_capacity": 2, "hard_probability": 1.0},
+            "rewards": ["partly:even"],
             "steps": 2,
             "sampling": {"max_tokens": 8},
             "evaluation": {"every": 1, "samples": 2, "group": 2},

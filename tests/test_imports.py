@@ -51,6 +51,15 @@ MAY_IMPORT = {
         "manyminds.policy.policy",
         "manyminds.records",
         "manyminds.sampling.sampler",
+        "manyminds.soundness",
+    },
+    "soundness.py": {
+        "torch",
+        "manyminds.batch",
+        "manyminds.errors",
+        "manyminds.objective",
+        "manyminds.policy.policy",
+        "manyminds.records",
     },
 }
 USES_TRANSFORMERS = ("sampling/", "policy/", "experts/rendering.py", "tasks/arithmetic_model.py")

@@ -212,7 +212,7 @@ def test_one_epoch_pays_no_second_forward_pass() -> None:
     policy = Looking(Toy())
     step(GRPO(experts=EXPERTS, questions_per_step=2), model=policy.model, policy=policy)
     assert policy.scored == 0
-    assert policy.planes == [set()]
+    assert policy.planes == [{"sampling_logprobs"}]
 
 
 def test_the_sampler_draws_from_the_new_policy_afterwards() -> None:

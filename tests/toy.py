@@ -194,6 +194,12 @@ class ToyPolicy:
         self.version += 1
         return {"grad_norm": norm, "lr": rates[0] * lr_scale}
 
+    def forget(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def finite(self) -> bool:
+        return all(bool(p.grad.isfinite().all()) for p in self.model.parameters() if p.grad is not None)
+
     @torch.no_grad()
     def score(self, spans: Sequence[Span], model: str = "policy") -> Scores:
         if not spans:

@@ -41,12 +41,14 @@ class Recipe(Section):
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
     `chat_template_kwargs` are handed to the model's chat template, such as {enable_thinking: false}.
+    `trust_remote_code` lets transformers execute Python code that comes with the model; it is off, and told when on.
     With `profile` each training step logs where its time went; what is learnt stays the same, also in a resumed run.
     """
 
     name: str = Field(min_length=1)
     seed: int = 0
     model: str = Field(min_length=1)
+    trust_remote_code: bool = False
     task: dict[str, Any]
     rewards: tuple[RewardConfig, ...] | None = None
     judge: JudgeConfig = JudgeConfig()

@@ -16,8 +16,8 @@ class UserError(Exception):
 
 
 class NotFinite(UserError):
-    """A loss or a gradient is not finite, and no weight was changed by it. `rows`: those of the micro-batch whose loss
-    went wrong; none for a gradient."""
+    """A loss, a gradient or a log-prob is not finite, and no weight was changed by it. `rows`: the answers with such
+    log-probs, those of the micro-batch with such a loss, or those whose own gradient it is."""
 
     def __init__(self, what: str, rows: Sequence[Any] = ()) -> None:
         super().__init__(f"{what}, so no update was made; lower `optimizer.lr`, or look for an extreme reward")

@@ -49,7 +49,9 @@ def export(
         raise UserError(f"{out}: is there already; name a folder that is not, or delete it")
     source, recipe = checkpoint_of(run)
     source, step = checkpoint.best_model(run) if best else (source, None)
-    model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora)
+    model, tokenizer = load_model(
+        source, recipe.seed, base=recipe.model, lora=recipe.lora, trust=recipe.trust_remote_code
+    )
     before, ends = _said(model), list(stop_ids(model, tokenizer, recipe.chat_template_kwargs))
     tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
     plain = adapters.merge(model) if recipe.lora else model

@@ -18,9 +18,10 @@ from manyminds.config import Recipe, dump
 from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
 from manyminds.errors import NotFinite, UserError
 
-NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect", "judge"}
+NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect", "judge", "trust_remote_code"}
 """What a resumed run may name anew: where it is written and logged, how often it is saved, whether it is timed, who
-wrote the worked answers that it reads, and what a reward that fails may cost, which it may have ended of."""
+wrote the worked answers that it reads, what a reward that fails may cost, which it may have ended of, and whether code
+that comes with the model is trusted."""
 
 
 class RunFolder:

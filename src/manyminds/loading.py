@@ -22,6 +22,8 @@ from manyminds.sampling.transformers_sampler import TransformersSampler
 from manyminds.sections import ExpertConfig, Lora
 from manyminds.tasks import Task, load_task
 
+TRUSTED = "trust_remote_code is on: Python code that comes with the model is executed in this process"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -71,7 +73,8 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     `folder` is that of the run, if it is to be written: rewards may keep in it what they need to go on.
     """
     task, experts, recipe = load_questions(recipe)
-    causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora)
+    trust = recipe.trust_remote_code
+    causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora, trust=trust)
     words = causal.get_input_embeddings().num_embeddings
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer), words)
     decoding = Decoding(recipe.sampling.temperature, recipe.sampling.max_tokens, stop=recipe.sampling.stop)
@@ -100,7 +103,8 @@ def render(
     }
     questions, left_out = with_room(rendered, context, recipe.sampling.max_tokens)
     check_needs(recipe, questions["train"])
-    return questions, (*task.notes, *renderer.notes, *left_out)
+    trusted = (TRUSTED,) if recipe.trust_remote_code else ()
+    return questions, (*trusted, *task.notes, *renderer.notes, *left_out)
 
 
 def stop_ids(model: Any, tokenizer: Any, options: Mapping[str, Any] | None = None) -> Ids:
@@ -133,11 +137,14 @@ def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
             )
 
 
-def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: Lora | None = None) -> tuple[Any, Any]:
+def load_model(
+    model: str | Path, seed: int, *, base: str | None = None, lora: Lora | None = None, trust: bool = False
+) -> tuple[Any, Any]:
     """Model (in evaluation mode) and tokenizer; "tiny" makes the embedded one.
 
     Weights are float32 on every device: bfloat16 would round away updates at the learning rates of this work.
     With `lora` only adapters can be trained: fresh ones, or those in the folder `model`, which stand on `base`.
+    Code that comes with the model is executed only if `trust` is set.
     Raises UserError if a folder is not there or is not a Hugging Face model, or holds adapters that nobody asked for.
     """
     import torch
@@ -154,8 +161,8 @@ def load_model(model: str | Path, seed: int, *, base: str | None = None, lora: L
             "with and the `model` that they stand on, or merge them with `manyminds export`"
         )
     with _place(base if adapted and base else model, seed) as place:
-        opening.read_config(place)
-        tokenizer, causal = opening.read_tokenizer(place), opening.read_model(place)
+        opening.read_config(place, trust)
+        tokenizer, causal = opening.read_tokenizer(place, trust), opening.read_model(place, trust)
         causal.to(device).eval()
         if adapted:
             adapters.read(causal, Path(model))
@@ -180,7 +187,7 @@ class Outline:
     device: Any
 
 
-def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
+def outline(model: str | Path, seed: int, lora: Lora | None = None, trust: bool = False) -> Outline:
     """What is known of a model before its weights are read. Raises UserError as `load_model`."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -188,9 +195,9 @@ def outline(model: str | Path, seed: int, lora: Lora | None = None) -> Outline:
     from manyminds.policy import adapters, opening
 
     with _place(model, seed) as place:
-        config, tokenizer = opening.read_config(place), opening.read_tokenizer(place)
+        config, tokenizer = opening.read_config(place, trust), opening.read_tokenizer(place, trust)
         with torch.device("meta"):
-            empty: Any = AutoModelForCausalLM.from_config(config)
+            empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
             if lora is not None:
                 adapters.add(empty, lora, seed)
     parameters = list(empty.parameters())

@@ -9,15 +9,19 @@ from manyminds.records import Group, Rollout
 
 
 class Metrics:
-    """Numbers of one step by name; a name added twice keeps its sum if it counts, else its last value."""
+    """Numbers of one step by name; a name added twice keeps its sum if it counts, its first value if it is of the
+    policy that drew the answers, else its last value."""
 
     COUNTS = ("trained_tokens", "trained_rows", "sampled_tokens", "mutual/pairs", "hard_buffer/inserts")
+    OF_THE_DRAW = ("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max")
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
 
     def add(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
+            if name in self.OF_THE_DRAW and name in self.values:
+                continue
             before = self.values.get(name, 0.0) if name in self.COUNTS else 0.0
             self.values[name] = before + value
 

@@ -14,7 +14,8 @@ from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import derived
 from manyminds.records import PLAIN, Ask, Ids, Progress, Question
 from manyminds.rewards import Reward
-from manyminds.rewards.judge import NONSENSE, Judge
+from manyminds.rewards.judge import Judge
+from manyminds.rewards.probes import probes
 from manyminds.rewards.verdict import Verdict
 from manyminds.sections import Engine, OptimizerConfig, WarmUp
 from manyminds.tasks import Task
@@ -46,7 +47,7 @@ class Preview:
 def preview(recipe: Recipe) -> Preview:
     """Everything but the weights. Raises UserError for whatever would stop the run before its first step."""
     task, experts, recipe = load_questions(recipe)
-    model = outline(recipe.model, recipe.seed, recipe.lora)
+    model = outline(recipe.model, recipe.seed, recipe.lora, recipe.trust_remote_code)
     questions, notes = render(recipe, task, experts, model.tokenizer, model.context, model.words)
     if not questions["train"]:
         raise UserError("task: there is no question to train on")
@@ -172,27 +173,38 @@ def _evaluations(seen: Preview) -> list[tuple[int, int]]:
 
 
 def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """What the rewards give a gold answer, nonsense and nothing on one question; and all that is wrong with them.
+    """What the rewards give the gold answer and tricks (rewards/probes.py) on one question; and all that is wrong with
+    them.
 
     `shut` names the rewards that were not asked of a text as their gate was shut: their part is None and counts as 0.
     Problems are looked for on the first `CHECKED` questions of every set, one sentence each.
     """
     judge = Judge(seen.rewards, seen.task.extract, config=seen.recipe.judge)
     form, question = seen.task.answer_form, seen.question
-    texts = {
-        "gold answer": form.replace("{answer}", question.answer),
-        "worked solution": question.solution,
-        "nonsense": form.replace("{answer}", NONSENSE),
-        "empty": "",
-    }
-    if not question.solution:
-        del texts["worked solution"]
     shown = []
-    for what, text in texts.items():
-        parts = judge.parts(question, text)
+    paid = any(reward.paid for reward in seen.rewards)
+    for probe in probes(question, form):
+        if paid and probe.long:
+            continue
+        parts = judge.parts(question, probe.text)
         verdict = Verdict(("", ""), parts=parts)
         shut = [reward.name for reward in judge.rewards if not verdict.open(reward)]
-        shown.append({"what": what, "text": text, "reward": judge.score(question, text), "parts": parts, "shut": shut})
+        total = judge.score(question, probe.text)
+        shown.append({"what": probe.name, "text": probe.shown, "reward": total, "parts": parts, "shut": shut})
     order = sorted(seen.questions, key=lambda split: split != "train")  # the question that is shown comes first
     some = [question for split in order for question in seen.questions[split][:CHECKED]]
     return shown, judge.check(some, form)
+
+
+def tempting(seen: Preview, shown: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The rewards besides the verifier that pay for tricks, a sentence each: what training would find out."""
+    said = []
+    for reward in seen.rewards[1:]:
+        paid = [one["what"] for one in shown if (one["parts"][reward.name] or 0.0) * reward.weight > 0]
+        tricks = [what for what in paid if what not in ("gold answer", "worked solution")]
+        if tricks:
+            said.append(
+                f"{reward.name} pays without a right answer, for {', '.join(tricks)}; if it should not, set its `gate` "
+                f"to {seen.rewards[0].name}"
+            )
+    return tuple(said)

@@ -6,6 +6,7 @@ import copy
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ class Run:
         self.stream = QuestionStream(loaded.questions["train"], recipe.seed)
         self.costs: dict[str, float] = {"sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}
         self.best: Best | None = None
+        self.warned = False
         self.loggers = Loggers(recipe, folder.path.name, folder.path)
 
     def go(self) -> None:
@@ -155,6 +157,7 @@ class Run:
         self.policy.tick()
         self.step += 1
         self.tell()
+        self.heed(metrics.values)
         seconds = time.perf_counter() - started
         self._count(metrics.values, seconds)
         tokens = {"num_tokens": self.costs["sampled_tokens"], "step_time": seconds}
@@ -179,6 +182,17 @@ class Run:
     def note(self, text: str) -> None:
         """Something the user should know."""
         self.watch("note", self.step, self.expected_steps(), {"text": text})
+
+    def heed(self, metrics: Mapping[str, float]) -> None:
+        """Tell, once, of log-probs of the sampler that are not the policy's."""
+        apart, bound = metrics.get(Metrics.OF_THE_DRAW[0], 0.0), self.recipe.sampling.logp_difference_bound
+        if apart > bound and not self.warned:
+            self.warned = True
+            self.note(
+                f"step {self.step}: the sampler's log-probs and the policy's differ by {apart:.3g} nats on the mean "
+                f"token, more than sampling.logp_difference_bound ({bound:g}); training is off-policy by that much: "
+                "try engine.precision: float32, and watch sampling/sampling_logp_difference in the metrics"
+            )
 
     def tell(self) -> None:
         """Pass on what the judge has to say."""

@@ -40,12 +40,14 @@ class Sampling(Section):
     """How answers are drawn. Top-p and top-k are not offered: they bias an on-policy loss.
 
     `temperature` is training's. An answer ends at the model's end of sequence, after `max_tokens`, or with the token
-    that completes one of the strings `stop`.
+    that completes one of the strings `stop`. The run tells of it once if the log-probs of sampler and policy differ by
+    more than `logp_difference_bound` nats on the mean token of a step: then training is not on-policy.
     """
 
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    logp_difference_bound: float = Field(0.05, gt=0)
 
 
 class Engine(Section):

@@ -19,6 +19,7 @@ from manyminds.objective import Term, evaluate, needed, total
 from manyminds.policy.policy import Policy
 from manyminds.records import Answers, Example, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 from manyminds.sampling.sampler import Sampler
+from manyminds.soundness import Difference, culprits, finite
 
 Judge = Callable[[Sequence[Rollout]], tuple[Scored, ...]]
 
@@ -49,7 +50,7 @@ def training_step(
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        drawn = sampler.sample(asks, draw + attempt * "/again")
+        drawn = finite(sampler.sample(asks, draw + attempt * "/again"))
         fresh = by_question(judge(drawn))
         metrics.sampled(drawn)
         clock.keep("drawn", drawn)
@@ -80,13 +81,16 @@ def training_step(
 def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, float]:
     """One optimiser step on the update's examples, as many rows at a time as fit; returns losses and counts.
 
-    Raises NotFinite, the weights unchanged, for a loss or gradient that is not finite.
+    Raises NotFinite with the rows, the weights unchanged, for a loss or gradient that is not finite.
     """
     rows = [row for row in weigh(update.examples, terms) if alive(row, terms)]
     clock.keep("trained", rows)
     losses: dict[str, float] = {}
+    difference = Difference()
     for batch in policy.split(rows):
-        shares = evaluate(terms, policy.forward(batch, needed(terms)), batch)
+        outputs = policy.forward(batch, needed(terms))
+        difference.see(outputs.logprobs, batch)
+        shares = evaluate(terms, outputs, batch)
         policy.backward(total(terms, shares))
         for name, share in shares.items():
             value = float(share.detach())
@@ -94,7 +98,11 @@ def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, fl
                 raise NotFinite(f"the loss of the term '{name}' is {value}", batch.examples)
             losses[f"loss/{name}"] = losses.get(f"loss/{name}", 0.0) + value
     counts = {"trained_tokens": float(sum(row.length for row in rows)), "trained_rows": float(len(rows))}
-    return losses | counts | policy.update(update.lr_scale)
+    try:
+        moved = policy.update(update.lr_scale)
+    except NotFinite as error:
+        raise NotFinite(error.what, culprits(rows, terms, policy)) from None
+    return losses | counts | difference.metrics | moved
 
 
 def recall(lesson: Lesson, terms: Sequence[Term], policy: Policy) -> Lesson:

@@ -8,6 +8,7 @@ running the user's script again; `cloudpickle` hands over functions that are def
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ import cloudpickle
 from loky import cpu_count
 
 GIB = 2**30
+NOT_WAITED_FOR = "it was not waited for, as too many before it failed"
 DEADLINE = 10.0
 MEMORY = 4 * GIB
 INPUT = 2**20
@@ -56,16 +58,24 @@ class Workers:
         self._functions = tuple(cloudpickle.dumps(function) for function in functions)
         self._pool: Any = None
 
-    def __call__(self, which: int, calls: Sequence[tuple[Any, ...]], *, room: int = 1) -> list[Done]:
+    def __call__(
+        self, which: int, calls: Sequence[tuple[Any, ...]], *, room: int = 1, patience: float = math.inf
+    ) -> list[Done]:
         """The function of this number on each of the arguments, in their order. Raises nothing that a function does.
 
-        Each call may bring, and give back, `room` times the limit: one that stands for many.
+        Each call may bring, and give back, `room` times the limit: one that stands for many. Once more than `patience`
+        calls have failed the rest is `NOT_WAITED_FOR`.
         """
         if not calls:
             return []
         pool = self._started()
         waiting = [self._sent(pool, which, arguments, room * self.input_limit) for arguments in calls]
-        return [self._came(one) for one in waiting]
+        done: list[Done] = []
+        failures = 0
+        for one in waiting:
+            done.append(self._came(one) if failures <= patience else self._dropped(one))
+            failures += bool(done[-1].failure)
+        return done
 
     def close(self) -> None:
         """End the processes; the next call starts others."""
@@ -103,6 +113,12 @@ class Workers:
         if len(packed) > limit:
             return Done(failure=f"its input of {len(packed):,} bytes is over the limit of {limit:,}")
         return pool.schedule(_call, args=(which, packed, limit), timeout=self.deadline)
+
+    def _dropped(self, one: Any) -> Done:
+        """Nobody needs the call any more: it ends, with its process if it has begun."""
+        if not isinstance(one, Done):
+            one.cancel()
+        return Done(failure=NOT_WAITED_FOR)
 
     def _came(self, one: Any) -> Done:
         from pebble import ProcessExpired

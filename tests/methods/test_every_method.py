@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from arms import ARMS
 from hand import START
 from manyminds.batch import Row, alive, weigh
 from manyminds.config import dump
@@ -21,28 +21,9 @@ from manyminds.memory import from_json, to_json
 from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
 from manyminds.objective import Term, evaluate, needed, total
-from manyminds.records import PLAIN, Lesson, Progress, Update
+from manyminds.records import Lesson, Progress, Update
 from manyminds.step import by_question, recall
 from toy import EXPERTS, QUESTIONS, Toy, ToyPolicy, ToySampler, parity
-
-MEML: dict[str, Any] = {"name": "meml_grpo", "hard_wrong": 1, "hard_capacity": 2, "hard_probability": 1.0}
-ARMS: dict[str, dict[str, Any]] = {
-    "grpo": {"name": "grpo"},
-    "grpo, two epochs": {"name": "grpo", "epochs": 2},
-    "grpo, plain prompt": {"name": "grpo", "experts": [PLAIN]},
-    "grpo, over tokens": {"name": "grpo", "average": "over_tokens"},
-    "dr_grpo": {"name": "dr_grpo", "fixed_length": 4},
-    "meml, published": {**MEML},
-    "meml, tuned": {**MEML, "preset": "tuned", "mutual_gap": 0.0},
-    "meml, hard examples only": {**MEML, "mutual_coefficient": 0.0},
-    "meml, mutual learning only": {**MEML, "hard_coefficient": 0.0},
-    "meml, full divergence": {**MEML, "mutual_estimator": "full"},
-    "meml, k3": {**MEML, "mutual_estimator": "k3"},
-    "meml, as printed": {**MEML, "mutual_direction": "as_printed"},
-    "meml, buffer on its own": {**MEML, "hard_mode": "separate", "hard_reduction": "sum"},
-    "rft": {"name": "rft"},
-    "rft, two answers": {"name": "rft", "most": 2, "student": "alpha"},
-}
 
 
 def test_every_method_has_an_arm() -> None:

@@ -26,10 +26,14 @@ from transformers import (
 )
 
 from families import write
+from manyminds.durable import read_jsonl
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer
 from manyminds.loading import load_model, outline
+from manyminds.preview import preview
 from manyminds.records import PLAIN, Expert, Question
+from manyminds.run import train
+from test_resume import tiny
 
 SHAPE: dict[str, Any] = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 48}
 SHAPE |= {"num_attention_heads": 4, "num_hidden_layers": 1}
@@ -147,7 +151,7 @@ def test_another_kind_of_model(kind: str, folder: Path) -> None:
     ("changes", "sentence"),
     [
         ({"model_type": "fancy"}, "has model type `fancy` but Transformers does not recognize"),
-        ({"model_type": "fancy", "auto_map": {"AutoConfig": "a.B"}}, "contains custom code"),
+        ({"model_type": "fancy", "auto_map": {"AutoConfig": "a.B"}}, "comes with Python code of its own"),
         ({"architectures": ["Qwen2ForSequenceClassification"]}, "is a Qwen2ForSequenceClassification"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"quantised weights \(gptq\)"),
     ],
@@ -202,3 +206,48 @@ def test_weights_in_half_precision_are_trained_in_float32(tmp_path: Path) -> Non
     write("qwen2.5", tmp_path / "model", torch.bfloat16)
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
     assert {p.dtype for p in load_model(tmp_path / "model", 0)[0].parameters()} == {torch.float32}
+
+
+OWN = """
+from pathlib import Path
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+Path({mark!r}).touch()
+
+
+class OwnConfig(Qwen2Config):
+    model_type = "own"
+
+
+class OwnForCausalLM(Qwen2ForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of a kind of its own, whose code leaves a mark where it is executed."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (folder / "own.py").write_text(OWN.format(mark=str(tmp_path / "executed")), encoding="utf-8")
+    kinds = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    configured(folder, model_type="own", architectures=["OwnForCausalLM"], auto_map=kinds)
+    return folder
+
+
+def test_code_that_comes_with_a_model_is_not_executed(own: Path, tmp_path: Path) -> None:
+    refused(own, r"comes with Python code of its own, which is not executed; .* set trust_remote_code: true in the re")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_code_that_is_trusted_is_executed_and_told(own: Path, tmp_path: Path) -> None:
+    recipe = tiny(tmp_path, model=str(own), warmup=None, trust_remote_code=True, steps=1, lora=None)
+    seen = preview(recipe)
+    assert any("Python code that comes with the model is executed" in note for note in seen.notes)
+    assert (tmp_path / "executed").exists()
+    train(recipe)
+    told = [note["text"] for note in read_jsonl(recipe.folder / "notes.jsonl")]
+    assert any("trust_remote_code is on" in text for text in told)
+    saved = recipe.folder / "checkpoints" / "step-000001" / "model"
+    model, _ = load_model(saved, 0, trust=True)
+    assert type(model).__name__ == "OwnForCausalLM"
+    refused(saved, "comes with Python code of its own")

@@ -26,6 +26,7 @@ from manyminds.rewards.sample import TrainerState
 from manyminds.run import train
 from manyminds.sections import JudgeConfig
 from manyminds.tasks.arithmetic import extract
+from manyminds.workers import NOT_WAITED_FOR
 from misbehaving import compute_score, hostile, of_its_module, trl_hostile
 
 CONFIG = JudgeConfig(deadline=1.0, workers=2, max_error_rate=1.0)
@@ -131,6 +132,25 @@ def test_the_run_ends_at_the_first_error_or_the_rate(tmp_path: Path) -> None:
         judge(rollouts(*["raise"] * 4, *["#2"] * 12))
         with pytest.raises(UserError, match=r"'hostile' failed on 5 of 16 answers, first with ValueError: no; what it"):
             judge(rollouts(*["raise"] * 5, *["#2"] * 11))
+
+
+def test_a_reward_that_always_hangs_is_not_waited_for_to_the_end() -> None:
+    """It is clear after a tenth of the answers and one more that the run ends; `check` gives up after a few."""
+
+    @reward
+    def hangs(response: str) -> float:
+        time.sleep(0.0 if response == "#2" else 60.0)
+        return 1.0
+
+    config = JudgeConfig(deadline=0.2, workers=2, max_error_rate=0.1)
+    with Judge([hangs], extract, config=config) as judge:
+        with pytest.raises(UserError, match=r"'hangs' failed on 3 of 24 answers, first with it did not return within"):
+            judge(rollouts(*(f"#{i}" for i in range(3, 27))))
+        assert [row["error"] == NOT_WAITED_FOR for row in judge.quarantine] == [False] * 3 + [True] * 21
+        assert judge(rollouts("#2"))[0].reward == 1.0, "its processes are well again"
+        problems = judge.check([replace(QUESTION, id=f"q{i}", answer=str(i)) for i in range(3, 67)], "#{answer}")
+        assert 4 < len(problems) < 3 * 64  # of seven for each question; equal ones are asked about once
+        assert not any("waited for" in problem for problem in problems)
 
 
 def test_a_sample_that_is_skipped_leaves_its_group() -> None:

@@ -36,8 +36,9 @@ def check(
 ) -> None:
     """See that a recipe means what you think it means, and whether several experts would help.
 
-    Shows one prompt per expert as text and token ids, gives the verifier the gold answer (which must score 1) and
-    nonsense (which must score 0), and says which layer of the method says what and what rewards are added from. Reads
+    Shows one prompt per expert as text and token ids, gives the rewards the gold answer (which must score 1) and tricks
+    (which must score 0: nothing, nonsense, another number, many answers with the gold one among them, the question
+    itself, a very long response), and says which layer of the method says what and what rewards are added from. Reads
     no weights and needs no GPU. Rewards that ask a model are asked on one question.
 
     With --rescue the model that training would start from is loaded and answers a sample of the training questions:
@@ -212,6 +213,8 @@ def show_rewards(text: Console, seen: Preview) -> None:
 
 def show_judged(text: Console, seen: Preview, shown: Sequence[dict[str, Any]]) -> None:
     """What the rewards give some texts as answers to the question; of several also what each gives."""
+    from manyminds.preview import tempting
+
     several = len(seen.rewards) > 1
     heading(
         text, "The rewards on this question" if several else f"The verifier, {seen.rewards[0].name}, on this question"
@@ -219,8 +222,11 @@ def show_judged(text: Console, seen: Preview, shown: Sequence[dict[str, Any]]) -
     grid = Table.grid(padding=(0, 2))
     for one in shown:
         parts = (f"{name} {value_of(name, one)}" for name in one["parts"])
-        grid.add_row(f"  {one['reward']:g}", one["what"], Text(one["text"]), *([", ".join(parts)] if several else []))
+        words = Text(" ".join(one["text"].split()), overflow="ellipsis", no_wrap=True)
+        grid.add_row(f"  {one['reward']:g}", one["what"], words, *([", ".join(parts)] if several else []))
     text.print(grid)
+    for sentence in tempting(seen, shown):
+        plain(text, f"  note: {sentence}")
 
 
 def value_of(name: str, one: dict[str, Any]) -> str:

@@ -86,7 +86,7 @@ class GRPO(Method):
 
 
 def sampled(answers: Answers) -> tuple[Example, ...]:
-    """Every answer under the prompt that drew it, with its advantage."""
+    """Every answer under the prompt that drew it, with its advantage and the sampler's log-probs."""
     return tuple(
         Example(
             "sampled",
@@ -94,6 +94,7 @@ def sampled(answers: Answers) -> tuple[Example, ...]:
             scored.rollout.ids,
             advantage=scored.advantage,
             mask=scored.rollout.mask,
+            planes={"sampling_logprobs": scored.rollout.logprobs},
             media=answers.prompt.question.media,
             group_id=answers.prompt.group_id,
         )

@@ -133,6 +133,10 @@ class HFPolicy:
         """Drop the gradient gathered so far."""
         self.model.zero_grad(set_to_none=True)
 
+    def finite(self) -> bool:
+        """Whether the gradient gathered so far is: every number of it."""
+        return all(bool(p.grad.isfinite().all()) for p in self.model.parameters() if p.grad is not None)
+
     @staticmethod
     def _scaled_step(optimizer: torch.optim.Optimizer, lr_scale: float) -> None:
         rates = [group["lr"] for group in optimizer.param_groups]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,25 @@ AGAIN = "download or copy the folder again"
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def read_config(place: str) -> Any:
+def read_config(place: str, trust: bool = False) -> Any:
     """The configuration of a decoder-only language model; of a folder, its files of weights are looked over too.
 
-    Raises UserError for any other kind of model, for quantised weights, and for files that are missing or cut off; and
-    what transformers raises for a configuration that it does not know.
+    Code that comes with a model is executed only if `trust` is set, here and below.
+    Raises UserError for any other kind of model, for quantised weights, for files that are missing or cut off, and for
+    code that is not trusted; and what transformers raises for a configuration that it does not know.
     """
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-    _check_kind(place, config)
+    with _own_code_refused(place):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trust)
+    _check_kind(place, config, trust)
     if Path(place).is_dir():
         _check_files(Path(place))
     return config
 
 
-def read_model(place: str) -> Any:
+def read_model(place: str, trust: bool = False) -> Any:
     """The model in float32. Raises UserError if weights are missing in the files or have another shape there."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
+        place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=trust
     )
     model, told = loaded
     if other := sorted(told["mismatched_keys"]):
@@ -53,16 +57,33 @@ def read_model(place: str) -> Any:
     return model
 
 
-def read_tokenizer(place: str) -> Any:
+def read_tokenizer(place: str, trust: bool = False) -> Any:
     """The tokenizer. Raises UserError for a folder without one, for which transformers makes one without words."""
-    made = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    with _own_code_refused(place):
+        made = AutoTokenizer.from_pretrained(place, trust_remote_code=trust)
     files = sorted({"tokenizer.json", *getattr(made, "vocab_files_names", {}).values()})
     if Path(place).is_dir() and not any((Path(place) / file).is_file() for file in files):
         raise UserError(f"model: '{place}' has no tokenizer (none of {', '.join(files)}); copy that of its model to it")
     return made
 
 
-def _check_kind(place: str, config: Any) -> None:
+@contextmanager
+def _own_code_refused(place: str) -> Iterator[None]:
+    """Turns what transformers says of code that comes with the model into a sentence of the recipe's words."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UserError(
+            f"model: '{place}' comes with Python code of its own, which is not executed; give a model that "
+            "transformers knows, or, if you have read the code and trust it, set trust_remote_code: true in the recipe"
+        ) from error
+
+
+def _check_kind(place: str, config: Any, trust: bool) -> None:
+    if trust and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return
     named = ", ".join(config.architectures or ()) or config.model_type
     mapping: Any = MODEL_FOR_CAUSAL_LM_MAPPING
     kinds = mapping.get(type(config), ())

@@ -28,7 +28,16 @@ class Policy(Protocol):
         """Add the gradient of `loss`."""
 
     def update(self, lr_scale: float) -> dict[str, float]:
-        """One optimiser step with the gradient gathered; returns "grad_norm" and "lr"."""
+        """One optimiser step with the gradient gathered; returns "grad_norm" and "lr".
+
+        Raises NotFinite, the weights unchanged, for a gradient that is not finite.
+        """
+
+    def forget(self) -> None:
+        """Drop the gradient gathered so far."""
+
+    def finite(self) -> bool:
+        """Whether the gradient gathered so far is."""
 
     def score(self, spans: Sequence[Span], model: str = "policy") -> Scores:
         """The spans under the policy or another model it holds ("reference"), without gradient, by span key."""

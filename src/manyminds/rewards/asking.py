@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import pickle
 import sys
 from collections import OrderedDict
@@ -34,8 +35,9 @@ class Asker:
     """`ask(reward, samples)` gives an outcome for each sample, whatever the reward's function does.
 
     Functions of one answer are called once for each set of equal arguments: what they gave is remembered. A function
-    of a batch that fails is called again for each sample alone. Worker processes are started when they are first
-    needed. Raises UserError, naming the recipe's `key`, for a function that cannot be sent to another process.
+    of a batch that fails is called again for each sample alone. Once more than `patience` calls of one answer have
+    failed the others are not waited for. Worker processes are started when they are first needed. Raises UserError,
+    naming the recipe's `key`, for a function that cannot be sent to another process.
     """
 
     def __init__(self, rewards: Sequence[Reward], extract: Extract, config: JudgeConfig, key: str) -> None:
@@ -49,25 +51,25 @@ class Asker:
         )
         self._known: OrderedDict[bytes, Done] = OrderedDict()
 
-    def __call__(self, reward: Reward, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
+    def __call__(self, reward: Reward, samples: Sequence[Sample], patience: float = math.inf) -> tuple[Outcome, ...]:
         run, which = reward.apart, self._places.get(reward.name)
         if run is None or which is None or not samples:
             return reward(samples)
         if run.alone:
-            return self._each(which, run, samples)
-        (together,) = self._asked(which, run, [samples])
+            return self._each(which, run, samples, patience)
+        (together,) = self._asked(which, run, [samples], patience)
         again = together.failure and len(samples) > 1
-        return self._each(which, run, samples) if again else _outcomes(together, len(samples))
+        return self._each(which, run, samples, patience) if again else _outcomes(together, len(samples))
 
     def close(self) -> None:
         """End the worker processes; the next call starts others."""
         self._workers.close()
 
-    def _each(self, which: int, run: Portable, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
-        done = self._asked(which, run, [[sample] for sample in samples])
+    def _each(self, which: int, run: Portable, samples: Sequence[Sample], patience: float) -> tuple[Outcome, ...]:
+        done = self._asked(which, run, [[sample] for sample in samples], patience)
         return tuple(outcome for one in done for outcome in _outcomes(one, 1))
 
-    def _asked(self, which: int, run: Portable, batches: Sequence[Sequence[Sample]]) -> list[Done]:
+    def _asked(self, which: int, run: Portable, batches: Sequence[Sequence[Sample]], patience: float) -> list[Done]:
         """For each batch what became of one call: its value are the outcomes."""
         found: dict[bytes, Done] = {}
         calls: dict[bytes, tuple[bytes]] = {}
@@ -87,7 +89,7 @@ class Asker:
             else:
                 calls[key] = (packed,)
         room = max(map(len, batches))
-        found |= zip(calls, self._workers(which, [*calls.values()], room=room), strict=True)
+        found |= zip(calls, self._workers(which, [*calls.values()], room=room, patience=patience), strict=True)
         if run.alone:
             self._remember({key: found[key] for key in calls})
         return [found[key] for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,16 +14,19 @@ from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
 from manyminds.rewards.asking import Asker
+from manyminds.rewards.probes import of_all
 from manyminds.rewards.quarantine import Quarantine
 from manyminds.rewards.resolve import Entry, resolve_all
 from manyminds.rewards.reward import Reward
 from manyminds.rewards.sample import Sample, TrainerState
 from manyminds.rewards.verdict import Verdict, sums
 from manyminds.sections import JudgeConfig, RewardConfig
+from manyminds.workers import NOT_WAITED_FOR
 
-NONSENSE = "xyzzy"
 ENOUGH = 16
 """With fewer samples in a call, a share of failures says nothing about the reward."""
+PATIENCE = 4
+"""Failures of a reward after which `check` tries it no further."""
 TOLD = 8
 """Different reasons why a model gave no score that are told in a run."""
 
@@ -103,31 +107,26 @@ class Judge:
         """What is wrong with the rewards on these questions, a sentence each; nothing if all is well.
 
         The first reward is the verifier: it must give 1 to the gold answer (written in the task's `answer_form`)
-        and to the worked solution, and 0 to nonsense. No reward may fail on any of them. Gates do not count here, and
-        rewards that ask a model are asked about the first question only.
+        and to the worked solution, and 0 to every trick (probes.py). No reward may fail on any of them. Gates do not
+        count here, and rewards that ask a model are asked about the first question only, and not about what is very
+        long.
         """
-        some = list(questions)
-        texts: dict[str, tuple[list[tuple[int, str]], float]] = {
-            "the gold answer": ([(i, answer_form.replace("{answer}", q.answer)) for i, q in enumerate(some)], 1.0),
-            "nonsense": ([(i, answer_form.replace("{answer}", NONSENSE)) for i, _ in enumerate(some)], 0.0),
-            "an empty response": ([(i, "") for i, _ in enumerate(some)], 0.0),
-            "the worked solution": ([(i, q.solution) for i, q in enumerate(some) if q.solution], 1.0),
-        }
+        tried = list(of_all(list(questions), answer_form))
+        samples = [self._sample(_written(question, probe.text)) for _, question, probe in tried]
         problems: list[tuple[int, str]] = []
-        for what, (written, due) in texts.items():
-            samples = [self._sample(_written(some[i], text)) for i, text in written]
-            for reward in self.rewards:
-                tried = [one for one in range(len(written)) if not reward.paid or written[one][0] == 0]
-                for one, outcome in zip(tried, self._ask(reward, [samples[one] for one in tried]), strict=True):
-                    i, text = written[one]
-                    question = some[i]
-                    place = f"{question.source}: " if question.source else ""
-                    subject = f"{what} ({text[-40:]!r}) of question {question.id!r}"
-                    given = outcome.value
-                    if why := outcome.failure or outcome.unanswered:
-                        problems.append((i, f"{place}{reward.name} fails on {subject}: {why}."))
-                    elif reward is self.rewards[0] and given != due and not (due == 0.0 and given is None):
-                        problems.append((i, f"{place}{reward.name} gives {subject} {given}, not {due:g}."))
+        for reward in self.rewards:
+            asked = [n for n, (at, _, probe) in enumerate(tried) if not reward.paid or (at == 0 and not probe.long)]
+            outcomes = self._ask(reward, [samples[n] for n in asked], PATIENCE)
+            for n, outcome in zip(asked, outcomes, strict=True):
+                place, question, probe = tried[n]
+                who = f"{question.source}: {reward.name}" if question.source else reward.name
+                subject = f"{probe.what} ({probe.text[-40:]!r}) of question {question.id!r}"
+                if outcome.failure == NOT_WAITED_FOR:
+                    continue
+                if why := outcome.failure or outcome.unanswered:
+                    problems.append((place, f"{who} fails on {subject}: {why}."))
+                elif reward is self.rewards[0] and (outcome.value or 0.0) != probe.due:
+                    problems.append((place, f"{who} gives {subject} {outcome.value}, not {probe.due:g}."))
         return tuple(problem for _, problem in sorted(problems, key=lambda one: one[0]))
 
     def _judged(
@@ -152,9 +151,16 @@ class Judge:
                 if not verdict.open(reward):
                     verdict.shut.add(reward.name)
             asked = [i for i, verdict in enumerate(verdicts) if reward.name not in verdict.shut]
-            for i, outcome in zip(asked, self._ask(reward, [samples[i] for i in asked]), strict=True):
+            outcomes = self._ask(reward, [samples[i] for i in asked], self._patience(len(asked)))
+            for i, outcome in zip(asked, outcomes, strict=True):
                 verdicts[i].take(reward.name, outcome)
         return verdicts
+
+    def _patience(self, asked: int) -> float:
+        """How many of so many answers a reward may fail on before it is clear that the run ends."""
+        if self.config.on_error == "raise":
+            return 0
+        return int(self.config.max_error_rate * asked) if asked >= ENOUGH else math.inf
 
     def _verdict(self, question: Question, text: str) -> Verdict:
         return self._verdicts([_written(question, text)], self.rewards)[0]
@@ -170,8 +176,9 @@ class Judge:
             asked = [verdict for verdict in verdicts if reward.name not in verdict.shut]
             errors = [verdict.failures[reward.name] for verdict in asked if reward.name in verdict.failures]
             if len(asked) >= ENOUGH and len(errors) > self.config.max_error_rate * len(asked):
+                failed = sum(error != NOT_WAITED_FOR for error in errors)
                 raise UserError(
-                    f"{self.key}: the reward {reward.name!r} failed on {len(errors)} of {len(asked)} answers, "
+                    f"{self.key}: the reward {reward.name!r} failed on {failed} of {len(asked)} answers, "
                     f"first with {errors[0]}{where}; mend it, or raise `judge.max_error_rate`."
                 )
         for rollout, verdict in zip(rollouts, verdicts, strict=True):

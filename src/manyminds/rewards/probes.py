@@ -1,0 +1,81 @@
+"""Texts that show what a reward pays for: the gold answer, which must be worth 1, and tricks, which must be worth 0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from manyminds.records import Question
+
+NONSENSE = "xyzzy"
+VERY_LONG = "a very long response"
+LONG = 100_000
+"""Characters of the very long response."""
+LONG_ONES = 4
+"""Questions that get one."""
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A text as an answer, and what the verifier owes it."""
+
+    what: str
+    text: str
+    due: float
+
+    @property
+    def name(self) -> str:
+        """What it is, without the article."""
+        return self.what.removeprefix("the ").removeprefix("a ").removeprefix("an ")
+
+    @property
+    def long(self) -> bool:
+        """Whether judging it costs more than all others."""
+        return self.what == VERY_LONG
+
+    @property
+    def shown(self) -> str:
+        """The text, what is beyond its first 200 characters only counted."""
+        more = len(self.text) - 200
+        return self.text if more <= 0 else f"{self.text[:200]}… and {more:,} characters more"
+
+
+def probes(question: Question, form: str) -> tuple[Probe, ...]:
+    """All probes of a question, its answers written in the task's `form` (with {answer} in the answer's place)."""
+
+    def written(*answers: str) -> str:
+        return "\n".join(form.replace("{answer}", answer) for answer in answers)
+
+    wrong = numbers_beside(question.answer)
+    many = (*wrong[:4], question.answer, *wrong[4:])
+    made = [Probe("the gold answer", written(question.answer), 1.0)]
+    if question.solution:
+        made.append(Probe("the worked solution", question.solution, 1.0))
+    made += [
+        Probe("nonsense", written(NONSENSE), 0.0),
+        Probe("an empty response", "", 0.0),
+        Probe("another number", written(wrong[0]), 0.0),
+        Probe("another number alone", wrong[0], 0.0),
+        Probe("many answers, the gold one among them", written(*many), 0.0),
+        Probe("many boxed answers, the gold one among them", " ".join(f"\\boxed{{{each}}}" for each in many), 0.0),
+        Probe("the question itself", question.text, 0.0),
+        Probe(VERY_LONG, (NONSENSE + " ") * (LONG // (len(NONSENSE) + 1)), 0.0),
+    ]
+    return tuple(made)
+
+
+def of_all(questions: Sequence[Question], form: str) -> Iterator[tuple[int, Question, Probe]]:
+    """The probes of every question, with its place; of the first few also the very long one."""
+    for place, question in enumerate(questions):
+        for probe in probes(question, form):
+            if not probe.long or place < LONG_ONES:
+                yield place, question, probe
+
+
+def numbers_beside(answer: str) -> list[str]:
+    """Eight numbers that are not the answer; they begin with it if it is a number, so that a look at the beginning of
+    a response does not tell them from it."""
+    start = answer if NUMBER.fullmatch(answer) else "3133"
+    return [start + digit for digit in "12345678"]
