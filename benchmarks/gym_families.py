@@ -4,7 +4,7 @@
 
 Every family with its default configuration, ITEMS questions, in two processes whose hashes differ: are the questions
 the same in both; does the family's own scorer give the gold answer exactly 1 as the task reads it (after a marker);
-does anything that is no answer get 1, or the gold answer of another question; does an answer break the scorer, run as
+does anything that is no answer get 1, or the gold answer of another question, or its first character; does an answer break the scorer, run as
 Python, or keep it busy; does anything reach standard output; how many seconds of a processor a question takes. The
 tables of src/manyminds/tasks/reasoning_gym.py stand on this. Writes benchmarks/results/gym_families.json.
 """
@@ -166,6 +166,8 @@ def scoring(data: Any, entries: list[dict[str, Any]]) -> dict[str, Any]:
     wrong = {repr(text): max(score(text, e) for e in entries) for text in NO_ANSWERS}
     pairs = [(str(one["answer"]).strip(), two) for one, two in zip(entries, entries[1:] + entries[:1], strict=True)]
     others = [score(text, entry) == 1.0 for text, entry in pairs if text != str(entry["answer"]).strip()]
+    begun = [(answer[0], entry) for entry in entries if len(answer := str(entry["answer"]).strip()) > 1]
+    beginnings = [score(text, entry) == 1.0 for text, entry in begun]
     contained = max(score(f"The answer is {e['answer']}.", e) for e in entries)
     for text in ODD:
         score(text, entries[0])
@@ -182,6 +184,7 @@ def scoring(data: Any, entries: list[dict[str, Any]]) -> dict[str, Any]:
         "gold_seconds": round(golden, 5),
         "no_answer_right": [text for text, value in wrong.items() if value == 1.0],
         "other_gold_right": round(sum(others) / max(1, len(others)), 4),
+        "beginning_right": round(sum(beginnings) / max(1, len(beginnings)), 4),
         "sentence_with_gold": round(contained, 4),
         "errors": list(errors)[:4],
         "runs_code": ran,

@@ -38,6 +38,8 @@ def test_the_other_numbers_are_other_numbers(answer: str) -> None:
     beside = numbers_beside(answer)
     assert len({*beside, answer}) == 9
     assert all(re.fullmatch(r"-?[0-9.]+", one) for one in beside)
+    if re.fullmatch(r"-?[0-9.]+", answer):
+        assert min(abs(float(one) - float(answer)) for one in beside) >= 1
 
 
 @pytest.mark.parametrize("name", ["math_answer", "number_answer", "exact_answer"])

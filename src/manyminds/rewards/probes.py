@@ -75,7 +75,12 @@ def of_all(questions: Sequence[Question], form: str) -> Iterator[tuple[int, Ques
 
 
 def numbers_beside(answer: str) -> list[str]:
-    """Eight numbers that are not the answer; they begin with it if it is a number, so that a look at the beginning of
-    a response does not tell them from it."""
-    start = answer if NUMBER.fullmatch(answer) else "3133"
-    return [start + digit for digit in "12345678"]
+    """Eight numbers that are clearly not the answer, also for a verifier that rounds: a whole number with another digit
+    at its end, so that a look at the beginning of a response does not tell them from it; any other number with one at
+    its front.
+    """
+    number = NUMBER.fullmatch(answer)
+    if number and "." in answer:
+        sign, rest = (answer[0], answer[1:]) if answer[0] in "+-" else ("", answer)
+        return [f"{sign}{digit}{rest}" for digit in "12345678"]
+    return [(answer if number else "3133") + digit for digit in "12345678"]
