@@ -185,6 +185,14 @@ def test_a_part_that_changes_nothing_is_refused(part: Method) -> None:
     assert str(error.value) == f"method.with: part '{part.name}' changes nothing of 'grpo'; leave it out"
 
 
+@pytest.mark.parametrize("part", [MEMLGRPO(), MEMLGRPO(mutual_estimator="full")])
+def test_the_base_is_no_part_of_itself(part: Method) -> None:
+    """Its rows would be the base's, its terms its own: a divergence from a teacher on rows that have none."""
+    with pytest.raises(UserError) as error:
+        Composed(MEMLGRPO(experts=("e0", "e1"), parts=(part,)))
+    assert str(error.value) == "method.with: part 'meml_grpo' is the base itself; set its fields under the base"
+
+
 def test_parts_of_parts_are_refused() -> None:
     with pytest.raises(UserError) as error:
         composed(Halved(parts=(Raised(),)))

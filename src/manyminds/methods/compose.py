@@ -50,6 +50,8 @@ class Composed:
         for part in base.parts:
             if part.parts:
                 raise UserError(f"method.with: part '{part.name}' has parts of its own; list them all under the base")
+            if type(part) is type(base) and any(sets(part, hook) for hook in HOOKS):
+                raise UserError(f"method.with: part '{part.name}' is the base itself; set its fields under the base")
             if not any(sets(part, hook) for hook in HOOKS) and part.rounds == 1:
                 raise UserError(f"method.with: part '{part.name}' changes nothing of '{base.name}'; leave it out")
         self._owners = {hook: self._owner(hook) for hook in EXCLUSIVE}
