@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from manyminds.batch import weigh
 from manyminds.errors import UserError
 from manyminds.methods import METHODS
 from properties.arrangements import IN_ALL, SEEDS, disagreements
+from properties.learning import learnt, living
 from properties.subjects import ALONE, BASES, OWN, PAIRS, PARTS, TOYS, Spec, composed, paired
 from properties.workload import PATTERNS, SHAPES, Shape, few, made
 
@@ -30,6 +32,15 @@ def test_the_pairs_are_all_there_are() -> None:
     assert {*OWN, *TOYS} <= set(PARTS)
     assert len(PAIRS) == len(BASES) * len(PARTS)
     assert len(ACCEPTED) > len(PAIRS) / 2
+
+
+def test_no_pair_teaches_nothing() -> None:
+    """On the simplest of shapes, which every pair below is tried on, each learns from living rows."""
+    for label in ACCEPTED:
+        what = learnt(composed(PAIRS[label]), made(Shape()))
+        assert what.lesson.updates, label
+        for update in what.lesson.updates:
+            assert living(weigh(update.examples, what.terms), what.terms), label
 
 
 @pytest.mark.parametrize("label", REFUSED)
