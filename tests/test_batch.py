@@ -82,9 +82,28 @@ def test_planes_are_there_by_name_and_0_where_a_row_has_none() -> None:
     ]
     batch = collate(rows, dtype=torch.float64)
     assert batch.planes["old"].tolist() == [[-1, -2], [0, 0], [-3, 0]]
-    default = torch.ones(3, 2, dtype=torch.float64)
-    assert batch.plane("old", default) is batch.planes["old"]
-    assert batch.plane("new", default) is default
+
+
+def test_a_row_without_a_plane_has_the_default_whatever_stands_beside_it() -> None:
+    """Else a ratio against old log-probs would depend on the micro-batch: 0 is a log-prob too."""
+    rows = [
+        Row(Example("trace", (1,), (2, 3), planes={"old": (-1.0, -2.0)}), (1.0,)),
+        Row(Example("sampled", (1,), (2,)), (1.0,)),
+    ]
+    default = torch.full((2, 2), -7.0, dtype=torch.float64)
+    mixed, whole, alone = (collate(its, dtype=torch.float64) for its in (rows, rows[:1], rows[1:]))
+    assert mixed.plane("old", default).tolist() == [[-1, -2], [-7, -7]]
+    assert whole.plane("old", default[:1]) is whole.planes["old"]
+    assert alone.plane("old", default) is default
+    assert mixed.plane("new", default) is default
+
+
+def test_a_divergence_from_a_teacher_needs_one_in_every_row() -> None:
+    """Said when weights are made: later it would depend on the micro-batch whether anybody notices."""
+    term = Term("mutual", "solution", CrossEntropy(), needs=frozenset({"teacher_kl"}))
+    assert len(weigh(EXAMPLES, [term])) == 3
+    with pytest.raises(ValueError, match="'mutual' needs a teacher's prompt in every example of kind 'solution'"):
+        weigh((*EXAMPLES, Example("solution", (8,), (9,))), [term])
 
 
 @pytest.mark.parametrize(

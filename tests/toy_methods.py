@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from manyminds.methods.grpo import GRPO
+from manyminds.batch import Batch
+from manyminds.formulas import divergences
+from manyminds.formulas.averages import over_tokens
+from manyminds.methods.grpo import GRPO, sampled
 from manyminds.methods.method import Method
 from manyminds.methods.terms import ClippedSurrogate, CrossEntropy
-from manyminds.objective import Term
+from manyminds.objective import Outputs, Term
 from manyminds.records import (
     Ask,
     Decoding,
@@ -155,6 +158,59 @@ class Traced(Method):
 
     def initial_memory(self) -> int:
         return 0
+
+
+class Recalled(Traced):
+    """Traces with a ratio against the policy before the first update, beside answers that have none."""
+
+    name: str = "toy_methods:Recalled"
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (Term("recalled", "trace", ClippedSurrogate(0.2, 0.2), 0.5, needs=frozenset({"old_logprobs"})),)
+
+
+class Discounted(Method):
+    """The answers once more, with less credit towards their beginning; long ones weigh more."""
+
+    name: str = "toy_methods:Discounted"
+
+    def examples(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
+    ) -> Lesson:
+        rows = (row for group in groups for answers in group.answers for row in sampled(answers))
+        return Lesson((Update(tuple(map(self.discounted, rows))),), memory)
+
+    def discounted(self, row: Example) -> Example:
+        n = len(row.ids)
+        credit = tuple(row.advantage * 0.5 ** (n - 1 - t) for t in range(n))
+        return replace(row, kind="discounted", advantage=credit, weight=1.0 + n)
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        loss = ClippedSurrogate(0.2, 0.2)
+        return (Term("discounted", "discounted", loss, 0.5, over_tokens, credit="nonzero"),)
+
+
+@dataclass(frozen=True, slots=True)
+class NearAndOpen:
+    """The divergence from a reference, less the entropy."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        assert outputs.entropies is not None
+        return divergences.k3(batch.planes["reference_logprobs"], outputs.logprobs) - outputs.entropies
+
+
+class Anchored(Method):
+    """A term on all of the base's answers, right or wrong, that reads a reference and the entropy."""
+
+    name: str = "toy_methods:Anchored"
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        needs = frozenset({"reference_logprobs", "entropies"})
+        return (Term("anchored", "sampled", NearAndOpen(), 0.1, needs=needs),)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"reference"})
 
 
 class PolicyOfItsOwn(Method):

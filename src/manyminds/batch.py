@@ -56,8 +56,13 @@ class Batch:
         return tuple(example.media for example in self.examples)
 
     def plane(self, name: str, default: Tensor) -> Tensor:
-        """A named per-token value, or `default` where no example carries one."""
-        return self.planes.get(name, default)
+        """A named per-token value; `default` in rows whose example carries none, whatever rows stand beside them."""
+        if name not in self.planes:
+            return default
+        carried = [name in example.planes for example in self.examples]
+        if all(carried):
+            return self.planes[name]
+        return torch.where(torch.tensor(carried, device=default.device)[:, None], self.planes[name], default)
 
 
 def counted(example: Example) -> int:
@@ -69,13 +74,15 @@ def weigh(examples: Sequence[Example], terms: Sequence[Term]) -> list[Row]:
     """Fold each term's average into one weight per row, over all examples of the update.
 
     Must see every row of the update, of all ranks and also those of advantage 0: an average over fewer rows is
-    another average.
+    another average. Raises ValueError for a row whose term compares it with a teacher, and that has none.
     """
     weights = torch.zeros(len(terms), len(examples), dtype=torch.float64)
     for k, term in enumerate(terms):
         read = [i for i, example in enumerate(examples) if example.kind == term.kind]
         if not read or term.coefficient == 0:
             continue
+        if "teacher_kl" in term.needs and not all(examples[i].teacher_prompt_ids for i in read):
+            raise ValueError(f"the term '{term.name}' needs a teacher's prompt in every example of kind '{term.kind}'")
         lengths = torch.tensor([float(counted(examples[i])) for i in read], dtype=torch.float64)
         row_weights = torch.tensor([examples[i].weight for i in read], dtype=torch.float64)
         weights[k, read] = term.average(lengths, row_weights)

@@ -13,6 +13,7 @@ from manyminds.config import dump
 from manyminds.errors import UserError
 from manyminds.methods import build, find
 from manyminds.methods.compose import Composed
+from manyminds.methods.dr_grpo import DrGRPO
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.meml_grpo import MEMLGRPO
 from manyminds.methods.method import Method
@@ -81,6 +82,13 @@ def test_a_parts_term_replaces_the_bases() -> None:
     (term,) = composed(Clip()).terms(START)
     assert term.per_token == ClippedSurrogate(0.2, 0.28)
     assert composed(Clip()).describe()["term policy"] == "toy_methods:Clip"
+
+
+def test_a_part_that_takes_over_a_loss_takes_over_its_old_log_probs() -> None:
+    """The base learns its answers in several updates: without them the ratio would stay 1, and nothing be clipped."""
+    for part in (Clip(), DrGRPO()):
+        assert [term.needs for term in composed(part, epochs=2).terms(START)] == [{"old_logprobs"}]
+        assert [term.needs for term in composed(part).terms(START)] == [frozenset()]
 
 
 def test_a_term_that_teaches_nothing_is_said_to_be_off() -> None:
@@ -183,6 +191,14 @@ def test_a_part_that_changes_nothing_is_refused(part: Method) -> None:
     with pytest.raises(UserError) as error:
         composed(part)
     assert str(error.value) == f"method.with: part '{part.name}' changes nothing of 'grpo'; leave it out"
+
+
+@pytest.mark.parametrize("part", [MEMLGRPO(), MEMLGRPO(mutual_estimator="full")])
+def test_the_base_is_no_part_of_itself(part: Method) -> None:
+    """Its rows would be the base's, its terms its own: a divergence from a teacher on rows that have none."""
+    with pytest.raises(UserError) as error:
+        Composed(MEMLGRPO(experts=("e0", "e1"), parts=(part,)))
+    assert str(error.value) == "method.with: part 'meml_grpo' is the base itself; set its fields under the base"
 
 
 def test_parts_of_parts_are_refused() -> None:

@@ -7,6 +7,7 @@
     shape               a chain, base first
     keeps               all must agree
 
+A term in place of another is given the old log-probs that the other was given. The base is no part of itself.
 A part "sets" a hook if its class says something else there than GRPO and the neutral Method do.
 """
 
@@ -50,6 +51,8 @@ class Composed:
         for part in base.parts:
             if part.parts:
                 raise UserError(f"method.with: part '{part.name}' has parts of its own; list them all under the base")
+            if type(part) is type(base) and any(sets(part, hook) for hook in HOOKS):
+                raise UserError(f"method.with: part '{part.name}' is the base itself; set its fields under the base")
             if not any(sets(part, hook) for hook in HOOKS) and part.rounds == 1:
                 raise UserError(f"method.with: part '{part.name}' changes nothing of '{base.name}'; leave it out")
         self._owners = {hook: self._owner(hook) for hook in EXCLUSIVE}
@@ -183,8 +186,15 @@ class Composed:
         merged = {term.name: term for term in self.base.terms(progress)}
         for part in self.base.parts:
             if sets(part, "terms"):
-                merged |= {term.name: term for term in part.terms(progress)}
+                merged |= {term.name: _instead(term, merged.get(term.name)) for term in part.terms(progress)}
         return tuple(merged.values())
+
+
+def _instead(term: Term, of: Term | None) -> Term:
+    """A part's term in place of another. What that one learns in several updates, against old log-probs, so does it."""
+    if of is None or of.kind != term.kind:
+        return term
+    return replace(term, needs=term.needs | of.needs & {"old_logprobs"})
 
 
 def _said(layer: Method, term: Term) -> str:
