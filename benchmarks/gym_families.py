@@ -4,9 +4,10 @@
 
 Every family with its default configuration, ITEMS questions, in two processes whose hashes differ: are the questions
 the same in both; does the family's own scorer give the gold answer exactly 1 as the task reads it (after a marker);
-does anything that is no answer get 1, or the gold answer of another question, or its first character; does an answer break the scorer, run as
-Python, or keep it busy; does anything reach standard output; how many seconds of a processor a question takes. The
-tables of src/manyminds/tasks/reasoning_gym.py stand on this. Writes benchmarks/results/gym_families.json.
+does anything that is no answer get 1, or the gold answer of another question, or the first character of the gold one;
+does an answer break the scorer, run as Python, or keep it busy; does anything reach standard output; how many seconds
+of a processor a question takes. The tables of src/manyminds/tasks/reasoning_gym.py stand on this. Writes
+benchmarks/results/gym_families.json.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def lesson_of(
     rng: Random | None = None,
 ) -> Lesson:
     """What the first step would learn from the groups."""
-    credited = method.credit(groups, START)
+    credited = method.credit(groups, method.initial_memory(), START)
     memory = method.initial_memory() if memory is None else memory
     return method.learn(credited, {}, memory, rng or Random(0), START)
 

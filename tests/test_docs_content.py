@@ -142,7 +142,7 @@ def emitted_by_toys() -> set[str]:
     names = {*of_groups(groups), *of_rollouts(rollouts), *judge.metrics}
     for name in METHODS:
         method = Composed(build({"name": name, "experts": ("one", "two")}))
-        credited = method.credit(groups, Progress(1, 0.0))
+        credited = method.credit(groups, method.initial_memory(), Progress(1, 0.0))
         lesson = method.learn(credited, {}, method.initial_memory(), Random(0), Progress(1, 0.0))
         names |= {*lesson.metrics}
     return names

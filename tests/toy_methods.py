@@ -26,6 +26,7 @@ from manyminds.records import (
     Progress,
     Prompt,
     Question,
+    Scored,
     Scores,
     Span,
     Update,
@@ -65,6 +66,21 @@ class Raised(Method):
 
     def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
         return shaped(groups, lambda reward: reward + 1)
+
+
+class Faded(Method):
+    """Less credit for every further token."""
+
+    name: str = "toy_methods:Faded"
+    factor: float = 0.5
+
+    def refine(self, groups: Sequence[Group], memory: Any, progress: Progress) -> tuple[Group, ...]:
+        return tuple(g.with_advantages(tuple(tuple(map(self.faded, a.scored)) for a in g.answers)) for g in groups)
+
+    def faded(self, scored: Scored) -> tuple[float, ...]:
+        before, n = scored.advantage, len(scored.rollout.ids)
+        each = before if isinstance(before, tuple) else (before,) * n
+        return tuple(value * self.factor**t for t, value in enumerate(each))
 
 
 class SomeRight(Method):

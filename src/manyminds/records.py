@@ -137,13 +137,14 @@ class Rollout:
 class Scored:
     """A judged rollout: its reward, the named parts the reward was added from, and its credit.
 
-    A part is None where that reward function did not apply. `advantage` is filled by the `advantage` hook.
+    A part is None where that reward function did not apply. `advantage` is filled by the `advantage` hook, one number;
+    the `refine` hook may make it one per response id.
     """
 
     rollout: Rollout
     reward: float
     parts: Mapping[str, float | None] = field(default_factory=dict)
-    advantage: float = 0.0
+    advantage: float | Floats = 0.0
 
     @property
     def verdict(self) -> float:
@@ -161,10 +162,19 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Everything one expert answered to one question: a group in GRPO's sense."""
+    """Everything one expert answered to one question: a group in GRPO's sense.
+
+    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so). What the expert can do
+    is told by its `own` answers alone.
+    """
 
     prompt: Prompt
     scored: tuple[Scored, ...]
+
+    @property
+    def own(self) -> tuple[Scored, ...]:
+        """Those that are no traces."""
+        return tuple(s for s in self.scored if not s.rollout.origin.startswith("trace:"))
 
     @property
     def expert(self) -> str:
@@ -177,15 +187,15 @@ class Answers:
     @property
     def mean(self) -> float:
         """The mean verdict: how well the expert does on the question, whatever else is rewarded."""
-        return sum(s.verdict for s in self.scored) / len(self.scored)
+        return sum(s.verdict for s in self.own) / len(self.own)
 
     @property
     def right(self) -> tuple[Rollout, ...]:
-        return tuple(s.rollout for s in self.scored if s.right)
+        return tuple(s.rollout for s in self.own if s.right)
 
     @property
     def wrong(self) -> int:
-        return sum(not s.right for s in self.scored)
+        return sum(not s.right for s in self.own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +207,18 @@ class Group:
 
     def with_rewards(self, rewards: tuple[Floats, ...]) -> Group:
         """The same answers under other rewards, one tuple per expert."""
-        return replace(
-            self,
-            answers=tuple(
-                replace(a, scored=tuple(replace(s, reward=r) for s, r in zip(a.scored, row, strict=True)))
-                for a, row in zip(self.answers, rewards, strict=True)
-            ),
+        return self._with("reward", rewards)
+
+    def with_advantages(self, advantages: tuple[tuple[float | Floats, ...], ...]) -> Group:
+        """The same answers with other credit, one tuple per expert: a number per answer, or one per response id."""
+        return self._with("advantage", advantages)
+
+    def _with(self, field: str, values: tuple[tuple[Any, ...], ...]) -> Group:
+        answers = tuple(
+            replace(a, scored=tuple(replace(s, **{field: value}) for s, value in zip(a.scored, row, strict=True)))
+            for a, row in zip(self.answers, values, strict=True)
         )
+        return replace(self, answers=answers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def training_step(
         groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         if len(groups) >= method.questions_per_step:
             break
-    groups = method.credit(groups, progress)
+    groups = method.credit(groups, memory, progress)
     metrics.add(of_groups(groups))
 
     # 2. The method says what is learnt from them, and what is remembered.

@@ -120,14 +120,14 @@ def test_traces_share_the_baseline_of_the_answers() -> None:
 def test_old_logprobs_are_computed_once_before_the_first_of_two_updates() -> None:
     model = Toy()
     policy, groups = ToyPolicy(model, lr=1.0), groups_of(model)
-    lesson = METHOD.learn(METHOD.credit(groups, START), {}, (None,), random.Random(0), START)
+    lesson = METHOD.learn(METHOD.credit(groups, METHOD.initial_memory(), START), {}, (None,), random.Random(0), START)
     terms = METHOD.terms(START)
     lesson = recall(lesson, terms, policy)
     traces = {(e.prompt_ids, e.ids) for e in lesson.updates[0].examples if e.kind == "trace"}
     assert policy.scored == len(traces) == 6
     assert lesson.updates[0] == lesson.updates[1]
     for example in lesson.updates[0].examples:
-        assert set(example.planes) == ({"old_logprobs"} if example.kind == "trace" else set())
+        assert set(example.planes) == {"old_logprobs" if example.kind == "trace" else "sampling_logprobs"}
 
     before = now(policy, lesson.updates[0])
     learn(lesson.updates[0], terms, policy)

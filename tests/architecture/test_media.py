@@ -40,7 +40,7 @@ def answered(model: Toy) -> tuple[Group, ...]:
 
 
 def lesson_of(model: Toy) -> Lesson:
-    groups = METHOD.credit(answered(model), START)
+    groups = METHOD.credit(answered(model), METHOD.initial_memory(), START)
     return recall(METHOD.learn(groups, {}, ((),), Random(0), START), METHOD.terms(START), ToyPolicy(model))
 
 

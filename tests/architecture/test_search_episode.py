@@ -78,7 +78,7 @@ def test_observations_are_written_into_the_answer_and_masked() -> None:
 
 
 def test_observations_have_no_weight_and_no_gradient() -> None:
-    groups = METHOD.credit(by_question(episodes(Toy())), START)
+    groups = METHOD.credit(by_question(episodes(Toy())), METHOD.initial_memory(), START)
     (update,) = METHOD.learn(groups, {}, (None,), Random(0), START).updates
     terms = METHOD.terms(START)
     batch = collate(weigh(update.examples, terms), dtype=torch.float64)
@@ -115,7 +115,9 @@ def test_borrowed_answers_keep_their_masks(method: GRPO) -> None:
     drawn = ToySampler(Toy()).sample(asks, "0/1")
     groups = by_question([Scored(r, float(r.prompt.expert == "beta")) for r in drawn])
     composed = Composed(method)
-    lesson = composed.learn(composed.credit(groups, START), {}, composed.initial_memory(), Random(0), START)
+    lesson = composed.learn(
+        composed.credit(groups, composed.initial_memory(), START), {}, composed.initial_memory(), Random(0), START
+    )
     masks = {r.ids: r.mask for r in drawn if r.prompt.expert == "beta"}
     borrowed = [e for update in lesson.updates for e in update.examples if e.kind in {"borrowed", "verified"}]
     assert {e.ids: e.mask for e in borrowed} == masks

@@ -127,7 +127,7 @@ def test_golden(bonus: float, rewards: Floats, advantages: Floats) -> None:
         for kind, row in said.items()
         for g, p in enumerate(row)
     }
-    (shaped,) = method.credit(method.shape((group,), scores, (None,), START), START)
+    (shaped,) = method.credit(method.shape((group,), scores, (None,), START), method.initial_memory(), START)
     assert shaped.answers[0].rewards == pytest.approx(rewards, abs=1e-6)
     assert [s.advantage for s in shaped.answers[0].scored] == pytest.approx(advantages, abs=2e-5)
 

@@ -122,7 +122,7 @@ def lesson_of(model: Toy) -> Lesson:
     asks = [ask for question in QUESTIONS[:3] for ask in METHOD.ask(question, (None,), START)]
     groups = by_question(parity(ToySampler(model).sample(asks, "0/1")))
     scores = ToyPolicy(model).score(METHOD.wants(groups))
-    return METHOD.learn(METHOD.credit(groups, START), scores, (None,), random.Random(0), START)
+    return METHOD.learn(METHOD.credit(groups, METHOD.initial_memory(), START), scores, (None,), random.Random(0), START)
 
 
 def test_values_are_scored_before_credit_is_given() -> None:

@@ -50,7 +50,7 @@ def group(**rewards: list[float]) -> Group:
 
 
 def advantages(method: Composed, given: Group) -> list[list[float]]:
-    (credited,) = method.credit((given,), NOW)
+    (credited,) = method.credit((given,), method.initial_memory(), NOW)
     return [[s.advantage for s in a.scored] for a in credited.answers]
 
 

@@ -77,7 +77,7 @@ class Kept(ToyPolicy):
 
 def by_the_library(model: Toy, method: Composed, groups: tuple[Group, ...], seed: int, epoch: int = 0) -> Told:
     """What one step would do: credit, learn, weigh, drop dead rows, micro-batches of five rows; no update is taken."""
-    credited = method.credit(groups, START)
+    credited = method.credit(groups, method.initial_memory(), START)
     stored = (Example("solution", *STORED),)
     memory = tuple(stored if kept == () else kept for kept in method.initial_memory())
     lesson = method.learn(credited, {}, memory, Random(seed), START)

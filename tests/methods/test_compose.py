@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from random import Random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,11 +18,13 @@ from manyminds.methods.grpo import GRPO
 from manyminds.methods.meml_grpo import MEMLGRPO
 from manyminds.methods.method import Method
 from manyminds.methods.terms import ClippedSurrogate
+from manyminds.metrics import of_groups
 from toy_methods import (
     Again,
     Clip,
     Constant,
     Entropy,
+    Faded,
     Halved,
     OneGreedy,
     PolicyOfItsOwn,
@@ -42,7 +44,7 @@ def composed(*parts: Method, **fields: Any) -> Composed:
 
 
 def credits(method: Composed) -> list[list[float]]:
-    (credited,) = method.credit([group(REWARDS)], START)
+    (credited,) = method.credit([group(REWARDS)], method.initial_memory(), START)
     return [[scored.advantage for scored in answers.scored] for answers in credited.answers]
 
 
@@ -144,6 +146,29 @@ def test_a_parts_update_joins_the_bases_first() -> None:
     assert [update.lr_scale for update in lesson.updates] == [0.5, 1.0]
 
 
+def test_credit_is_refined_in_a_chain_also_per_token() -> None:
+    method = composed(Faded(), Faded(name="again", factor=0.1))
+    given = group([[1.0, 0.0, 0.0]] * 2, ids=[[(1, 2, 3), (4,), (5, 6)]] * 2)
+    (credited,) = method.credit([given], method.initial_memory(), START)
+    due = [(2 / 3, 2 / 3 * 0.05, 2 / 3 * 0.0025), (-1 / 3,), (-1 / 3, -1 / 3 * 0.05)]
+    assert [s.advantage for s in credited.answers[0].scored] == [pytest.approx(one) for one in due]
+    assert [e.advantage for e in lesson_of(method, [given]).updates[0].examples[:3]] == [pytest.approx(o) for o in due]
+    assert method.describe()["refine"] == "toy_methods:Faded + again"
+
+
+def test_a_trace_among_the_answers_shares_the_baseline_and_is_nobodys_answer() -> None:
+    given = group([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    lent = replace(given.answers[1].scored[0], reward=1.0)
+    lent = replace(lent, rollout=replace(lent.rollout, origin="trace:e1"))
+    with_trace = replace(given.answers[1], scored=(*given.answers[1].scored, lent))
+    mixed = replace(given, answers=(given.answers[0], with_trace))
+    (credited,) = composed().credit([mixed], (None,), START)
+    assert [s.advantage for s in credited.answers[1].scored] == [-0.25, -0.25, -0.25, 0.75]
+    assert (with_trace.right, with_trace.wrong, with_trace.mean) == ((), 3, 0.0)
+    assert len(lesson_of(composed(), [mixed]).updates[0].examples) == 6
+    assert of_groups([mixed]) == of_groups([given])
+
+
 def test_each_layer_has_a_memory_of_its_own() -> None:
     base = MEMLGRPO(
         experts=("e0", "e1"), hard_wrong=2, hard_compare="ge", hard_probability=1.0, parts=(Halved(), Traced())
@@ -151,8 +176,8 @@ def test_each_layer_has_a_memory_of_its_own() -> None:
     method = Composed(base)
     assert method.initial_memory() == ((), None, 0)
     groups = method.shape([group(REWARDS)], {}, method.initial_memory(), START)
-    once = method.learn(method.credit(groups, START), {}, method.initial_memory(), Random(0), START)
-    twice = method.learn(method.credit(groups, START), {}, once.memory, Random(0), START)
+    once = lesson_of(method, groups)
+    twice = lesson_of(method, groups, memory=once.memory)
     assert [(len(buffer), nothing, count) for buffer, nothing, count in (once.memory, twice.memory)] == [
         (2, None, 2),
         (4, None, 4),

@@ -41,7 +41,7 @@ def lesson_of(method: Composed, model: Toy) -> tuple[Lesson, tuple[Term, ...]]:
     memory = method.initial_memory()
     asks = [ask for question in QUESTIONS[42:45] for ask in method.ask(question, memory, START)]
     groups = by_question(parity(ToySampler(model).sample(asks, "0/1")))
-    lesson = method.learn(method.credit(groups, START), {}, memory, Random(0), START)
+    lesson = method.learn(method.credit(groups, method.initial_memory(), START), {}, memory, Random(0), START)
     terms = method.terms(START)
     return recall(lesson, terms, ToyPolicy(model)), terms
 

@@ -18,7 +18,7 @@ from manyminds.records import Example, Floats, Progress
 
 
 def test_advantages_are_centred_inside_each_expert() -> None:
-    (credited,) = meml().credit((golden(),), Progress(1, 0.0))
+    (credited,) = meml().credit((golden(),), meml().initial_memory(), Progress(1, 0.0))
     advantages = [[s.advantage for s in a.scored] for a in credited.answers]
     assert advantages == [[0.0] * 4, [0.25, 0.25, -0.75, 0.25], [-0.25, 0.75, -0.25, -0.25]]
     assert [a.mean for a in credited.answers] == [0, 0.75, 0.25]

@@ -92,7 +92,7 @@ def usable(method: Composed, groups: Sequence[Group], memory: Any) -> tuple[tupl
     """The groups with shaped rewards and credit, without those that a layer refuses; and the scores wanted for it."""
     scores = before().score(method.wants(groups))
     shaped = method.shape(groups, scores, memory, START)
-    return method.credit([g for g in shaped if method.keeps(g, memory)], START), scores
+    return method.credit([g for g in shaped if method.keeps(g, memory)], memory, START), scores
 
 
 def lesson_of(method: Composed, workload: Workload, rng: str = "") -> Lesson:

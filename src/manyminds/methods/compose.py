@@ -4,7 +4,7 @@
     terms               merged by name: a part's term replaces the base's; two parts with different ones are refused
     examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
     wants, needs        union
-    shape               a chain, base first
+    shape, refine       a chain, base first
     keeps               all must agree
 
 A term in place of another is given the old log-probs that the other was given. The base is no part of itself.
@@ -29,7 +29,7 @@ from manyminds.objective import Term
 from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
 
 EXCLUSIVE = ("ask", "advantage")
-HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "keeps", "wants", "needs")
+HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
 
 def sets(part: Method, hook: str) -> bool:
@@ -86,7 +86,7 @@ class Composed:
         for layer in self.layers:
             if layer is self.base or sets(layer, "terms"):
                 said |= {f"term {term.name}": _said(layer, term) for term in layer.terms(Progress(0, 0.0))}
-        for hook in ("examples", "shape", "keeps", "wants"):
+        for hook in ("examples", "shape", "refine", "keeps", "wants"):
             owners = [
                 layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
             ]
@@ -129,8 +129,8 @@ class Composed:
     def keeps(self, group: Group, memory: tuple[Any, ...]) -> bool:
         return all(layer.keeps(group, its) for layer, its in zip(self.layers, memory, strict=True))
 
-    def credit(self, groups: Sequence[Group], progress: Progress) -> tuple[Group, ...]:
-        """The same groups with every answer's advantage filled in by the owner of `advantage`.
+    def credit(self, groups: Sequence[Group], memory: tuple[Any, ...], progress: Progress) -> tuple[Group, ...]:
+        """The same groups with every answer's advantage filled in by the owner of `advantage`, then refined in a chain.
 
         Groups with equally many answers are credited in one call, so that a method may look across the step.
         """
@@ -139,25 +139,18 @@ class Composed:
         for i, group in enumerate(groups):
             for j, answers in enumerate(group.answers):
                 by_count[len(answers.scored)].append((i, j))
-        credited: dict[tuple[int, int], list[float]] = {}
+        credited: dict[tuple[int, int], tuple[float, ...]] = {}
         for places in by_count.values():
             rewards = torch.tensor([groups[i].answers[j].rewards for i, j in places], dtype=torch.float64)
-            credited |= dict(zip(places, owner.advantage(rewards, progress).tolist(), strict=True))
-        return tuple(
-            replace(
-                group,
-                answers=tuple(
-                    replace(
-                        answers,
-                        scored=tuple(
-                            replace(s, advantage=a) for s, a in zip(answers.scored, credited[i, j], strict=True)
-                        ),
-                    )
-                    for j, answers in enumerate(group.answers)
-                ),
-            )
+            rows = map(tuple, owner.advantage(rewards, progress).tolist())
+            credited |= dict(zip(places, rows, strict=True))
+        groups = [
+            group.with_advantages(tuple(credited[i, j] for j in range(len(group.answers))))
             for i, group in enumerate(groups)
-        )
+        ]
+        for layer, its in zip(self.layers, memory, strict=True):
+            groups = layer.refine(groups, its, progress)
+        return tuple(groups)
 
     def learn(
         self, groups: Sequence[Group], scores: Scores, memory: tuple[Any, ...], rng: random.Random, progress: Progress

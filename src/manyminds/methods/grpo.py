@@ -86,7 +86,7 @@ class GRPO(Method):
 
 
 def sampled(answers: Answers) -> tuple[Example, ...]:
-    """Every answer under the prompt that drew it, with its advantage and the sampler's log-probs."""
+    """Every answer of the policy under the prompt that drew it, with its advantage and the sampler's log-probs."""
     return tuple(
         Example(
             "sampled",
@@ -98,6 +98,6 @@ def sampled(answers: Answers) -> tuple[Example, ...]:
             media=answers.prompt.question.media,
             group_id=answers.prompt.group_id,
         )
-        for scored in answers.scored
+        for scored in answers.own
         if scored.rollout.ids
     )

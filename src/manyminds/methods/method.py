@@ -81,7 +81,7 @@ class Method(BaseModel):
         return ()
 
     def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
-        """The groups under the rewards that training sees. A chain, in order."""
+        """The groups under the rewards that training sees; also with traces among the answers. A chain, in order."""
         return tuple(groups)
 
     def keeps(self, group: Group, memory: Any) -> bool:
@@ -93,6 +93,11 @@ class Method(BaseModel):
     ) -> Float[Tensor, "groups answers"]:
         """Credit of each answer; a row is what one expert answered to one question. Exactly one owner."""
         return rewards
+
+    def refine(self, groups: Sequence[Group], memory: Any, progress: Progress) -> tuple[Group, ...]:
+        """The groups under the credit that training sees: `Scored.advantage` may become another, also one per response
+        id. A chain, in order, after `advantage`."""
+        return tuple(groups)
 
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress

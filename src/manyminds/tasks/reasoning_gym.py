@@ -35,6 +35,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("codeio", "isomorphic_strings", "polynomial_multiplication", "ransom_note"), UNSTEADY),
     **dict.fromkeys(("knight_swap", "word_ladder"), UNSTEADY_GOLD),
     **dict.fromkeys(("intermediate_integration", "simple_integration"), RUNS),
+    "coin_flip": "its scorer takes the first digit of the right answer for all of it, so 0 is right nearly always",
     "game_of_life_halting": "its scorer takes any text for True",
     "puzzle24": "its scorer does not look which numbers were given, so one answer is right for every question",
     "composite": "it mixes families, and each is judged by itself here; name one of them",
