@@ -31,3 +31,11 @@ def test_the_figures_are_those_of_the_benchmark() -> None:
             assert agreement == f"{100 * one['agreement']:.1f}"
             assert [int(count) for count in wrong] == [one["false_equal"], one["false_different"]]
     assert {"all", "clear"} <= told.keys()
+    alone = found["math_verify_alone"]
+    for tier, one in (("all", alone), ("clear", alone["tier"]["clear"])):
+        counts = [
+            str(one["pairs"]),
+            f"{100 * one['agreement']:.1f}",
+            *(str(one[f"false_{k}"]) for k in ("equal", "different")),
+        ]
+        assert told[f"{tier}, by math-verify alone"] == counts
