@@ -20,9 +20,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from manyminds import yaml_text
 from manyminds.config import Recipe, dump, parse
 from manyminds.errors import UserError
 from manyminds.sections import Section
@@ -32,7 +32,13 @@ OUTCOMES = (
     *("all_wrong", "all_right", "pooled_all_wrong"),
 )
 STAGES = ("train", "warmup", "both")
-OWN = ("stage", "longer_than", "seeds", "arms")
+OWN: dict[str, Any] = {
+    "stage": TypeAdapter(str),
+    "longer_than": TypeAdapter(str | None),
+    "seeds": TypeAdapter(list[int]),
+    "arms": TypeAdapter(list[str]),
+}
+"""The comparison's own keys of an arm or level, and what they may hold."""
 SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
 NO_MATTER = ("name", "output", "arm", "checkpoint", "profile")
 NOT_IN_WARMUP = ("method", "steps", "sampled_tokens", "optimizer")
@@ -69,6 +75,17 @@ class Comparison(Section):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
                 raise ValueError(f"'{name}' is not a name for files; use letters, digits, - and _")
         return {name: value or {} for name, value in named.items()} if isinstance(named, dict) else named
+
+    @field_validator("levels", "arms")
+    @classmethod
+    def _own_keys(cls, named: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, says in named.items():
+            for key in OWN.keys() & says:
+                try:
+                    OWN[key].validate_python(says[key], strict=True)
+                except ValidationError as error:
+                    raise ValueError(f"{name}.{key} is {says[key]!r:.80}; {error.errors()[0]['msg']}") from None
+        return named
 
 
 @dataclass(frozen=True)
@@ -109,21 +126,16 @@ def load_comparison(path: Path) -> tuple[Comparison, dict[str, Any]]:
         key = ".".join(map(str, first["loc"]))
         close = get_close_matches(key, Comparison.model_fields, n=1) if first["type"] == "extra_forbidden" else []
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise UserError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}{hint}") from error
+        if first["type"] == "missing":
+            raise UserError(f"{path}: the key '{key}' is missing") from error
+        given = "" if "error" in first.get("ctx", {}) or hint else f", not {first['input']!r:.80}"
+        raise UserError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}{given}{hint}") from error
     return comparison, merged(read_yaml(path.parent / comparison.base), comparison.overrides)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UserError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: holds no keys; see recipes/ for what it should look like")
-    return data
+    return yaml_text.read(path, "a comparison or its base")[0]
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

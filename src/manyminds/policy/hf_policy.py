@@ -80,8 +80,11 @@ class HFPolicy:
         return {"version": self.version, "ticks": self.ticks, "decay_from": self.decay_from}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Stand where `state()` was taken."""
-        self.version, self.ticks, self.decay_from = state["version"], state["ticks"], state["decay_from"]
+        """Stand where `state()` was taken. Raises TypeError for what it cannot have said."""
+        counts = [state[name] for name in ("version", "ticks", "decay_from")]
+        if not all(type(count) is int or (count is None and count is counts[2]) for count in counts):
+            raise TypeError(f"version, ticks and decay_from must be whole numbers, not {counts}")
+        self.version, self.ticks, self.decay_from = counts
         self._set_rates()
 
     def split(self, rows: Sequence[Row]) -> list[Batch]:
