@@ -178,7 +178,7 @@ def plan(comparison: Comparison, base: Mapping[str, Any]) -> tuple[Cell, ...]:
         unknown = sorted({*its.get("arms", ())} - comparison.arms.keys())
         if unknown:
             raise UserError(
-                f"levels.{level}.arms: there is no arm '{unknown[0]}'; known are {', '.join(comparison.arms)}"
+                f"levels.{level}.arms: there is no arm '{unknown[0]:.80}'; known are {', '.join(comparison.arms)}"
             )
         names = [name for name in comparison.arms if name in its.get("arms", comparison.arms)]
         for seed in sorted({*its.get("seeds", comparison.seeds), *_own_seeds(comparison, its)}, key=_first(comparison)):
@@ -190,7 +190,7 @@ def plan(comparison: Comparison, base: Mapping[str, Any]) -> tuple[Cell, ...]:
         for level, arm, seed in cell.needs:
             if (level, arm, seed) not in keys:
                 raise UserError(
-                    f"arms.{cell.arm}: needs '{arm}' of seed {seed} at level '{level}', which is not listed"
+                    f"arms.{cell.arm}: needs '{arm:.80}' of seed {seed} at level '{level}', which is not listed"
                 )
         cell.recipe(PROBE)
     return tuple(sorted(cells, key=lambda cell: cell.order))
@@ -201,11 +201,13 @@ def check_pairs(comparison: Comparison) -> None:
     for pair in (comparison.primary, *comparison.controls):
         for arm in (pair.arm, pair.against):
             if arm not in comparison.arms:
-                raise UserError(f"primary, controls: there is no arm '{arm}'; known are {', '.join(comparison.arms)}")
+                raise UserError(
+                    f"primary, controls: there is no arm '{arm:.80}'; known are {', '.join(comparison.arms)}"
+                )
     for outcome in (comparison.primary.outcome, *comparison.secondary, *(pair.outcome for pair in comparison.controls)):
         if outcome not in OUTCOMES and not re.fullmatch(r"(pooled_)?pass_at_\d+|experts/.+", outcome):
             raise UserError(
-                f"'{outcome}' is not an outcome; known are {', '.join(OUTCOMES)}, pass_at_<group>, "
+                f"'{outcome:.80}' is not an outcome; known are {', '.join(OUTCOMES)}, pass_at_<group>, "
                 "pooled_pass_at_<group x experts>, experts/<name>"
             )
 
@@ -240,7 +242,7 @@ def _cell(comparison: Comparison, base: Mapping[str, Any], key: Key, place: tupl
     says, warm = comparison.arms[arm], _warm(comparison)
     stage = says.get("stage", "train")
     if stage not in STAGES:
-        raise UserError(f"arms.{arm}.stage is '{stage}'; it may be {', '.join(STAGES)}")
+        raise UserError(f"arms.{arm}.stage is '{stage:.80}'; it may be {', '.join(STAGES)}")
     data = merged(base, _overrides(comparison.levels[level]))
     longer = says.get("longer_than")
     if longer:

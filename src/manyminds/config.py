@@ -192,7 +192,7 @@ def override_in(data: dict[str, Any], override: str) -> None:
             inner = place[parent] = {}
         if not isinstance(inner, dict):
             raise UserError(
-                f"override {shown}: {parent} holds {_cut(inner)}, which has no keys of its own; give all of {parent} anew"
+                f"override {shown}: {parent} holds {_cut(inner)}, which has no keys of its own; give all of it anew"
             )
         place = inner
     place[last] = yaml_text.load(value, f"override {shown}", by_line=False)

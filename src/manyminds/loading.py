@@ -239,10 +239,9 @@ def _place(model: str | Path, seed: int) -> Iterator[str]:
     except UserError:
         raise
     except Exception as error:  # files of others are wrong in every way, and each library has its own word for it
-        first = " ".join((str(error).strip() or type(error).__name__).split("\n")[:1])
-        why = (
-            f"{type(error).__name__}: {first}" if isinstance(error, LookupError | TypeError | AttributeError) else first
-        )
+        why = " ".join(" ".join(str(error).strip().splitlines()[:2]).split()) or "no reason is given"
+        if isinstance(error, LookupError | TypeError | AttributeError):  # whose words alone say little
+            why = f"{type(error).__name__}: {why}"
         raise UserError(
             f"model: '{model}' cannot be loaded as a causal language model: {why[:300]}; give another one, or mend it"
         ) from error

@@ -57,6 +57,12 @@ def wholes() -> tuple[Path, Path]:
     return place / "one", place / "several"
 
 
+@pytest.fixture(autouse=True)
+def made() -> None:
+    """So that no model is made while inputs are drawn."""
+    wholes()
+
+
 def opened(folder: Path) -> None:
     """What `check` and `train` do with a folder before the first question is asked."""
     seen = outline(str(folder), 0)

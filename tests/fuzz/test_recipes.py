@@ -60,9 +60,8 @@ WHOLE = (
     whole("collect_example.yaml", task={"name": "jsonl", "questions": "q.jsonl"}),
 )
 COMPARISON = whole("ablation_arithmetic.yaml", base="base.yaml", seeds=[1, 2], results="results")
-COMPARISON["arms"] = {
-    name: COMPARISON["arms"][name] for name in ("mef", "grpo_all_experts", "meml_tuned", "mef_longer")
-}
+FEW = ("mef", "grpo_all_experts", "meml_tuned", "mef_longer")
+COMPARISON["arms"] = {name: COMPARISON["arms"][name] for name in FEW}
 COMPARISON["arms"] |= {"hsft": {"method": {"name": "meml_grpo", "hard_coefficient": 0}, "seeds": [1]}}
 COMPARISON |= {
     "controls": [],

@@ -70,6 +70,12 @@ def finished() -> Path:
     return whole() / "runs" / "t"
 
 
+@pytest.fixture(autouse=True)
+def made() -> None:
+    """So that nothing is trained while inputs are drawn."""
+    finished()
+
+
 def again(place: Path) -> Path:
     """A copy of the runs, to be spoilt; the training."""
     shutil.rmtree(place / "t", ignore_errors=True)
@@ -99,7 +105,7 @@ def test_damaged_checkpoints(case: tuple[int, str, bytes | None], place: Path) -
     step, file, data = case
     run = again(place)
     spoilt_one, other = (run / "checkpoints" / f"step-{n:06d}" for n in (step, 3 - step))
-    changed = data != (spoilt_one / file).read_bytes()
+    changed = not _same(data, (spoilt_one / file).read_bytes(), file)
     (spoilt_one / file).unlink()
     if data is not None:
         (spoilt_one / file).write_bytes(data)
@@ -113,6 +119,16 @@ def test_damaged_checkpoints(case: tuple[int, str, bytes | None], place: Path) -
     assert saved is not None
     refused(lambda: checkpoint.best_model(run), str(run))
     assert contents(other) == before
+
+
+def _same(data: bytes | None, whole: bytes, file: str) -> bool:
+    """Whether a file says what it did; the manifest vouches for its contents, however they are spaced."""
+    if data is None or file != manifest.NAME:
+        return data == whole
+    try:
+        return bool(json.loads(data.decode()) == json.loads(whole))
+    except ValueError:
+        return False
 
 
 @st.composite

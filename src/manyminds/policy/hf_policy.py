@@ -81,10 +81,10 @@ class HFPolicy:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Stand where `state()` was taken. Raises TypeError for what it cannot have said."""
-        counts = [state[name] for name in ("version", "ticks", "decay_from")]
-        if not all(type(count) is int or (count is None and count is counts[2]) for count in counts):
-            raise TypeError(f"version, ticks and decay_from must be whole numbers, not {counts}")
-        self.version, self.ticks, self.decay_from = counts
+        version, ticks, falls = (state[name] for name in ("version", "ticks", "decay_from"))
+        if {type(version), type(ticks), type(falls or 0)} != {int}:
+            raise TypeError(f"version, ticks and decay_from must be whole numbers, not {version}, {ticks} and {falls}")
+        self.version, self.ticks, self.decay_from = version, ticks, falls
         self._set_rates()
 
     def split(self, rows: Sequence[Row]) -> list[Batch]:

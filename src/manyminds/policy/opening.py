@@ -71,6 +71,10 @@ def read_tokenizer(place: str) -> Any:
     files = sorted({"tokenizer.json", *getattr(made, "vocab_files_names", {}).values()})
     if Path(place).is_dir() and not any((Path(place) / file).is_file() for file in files):
         raise UserError(f"model: '{place}' has no tokenizer (none of {', '.join(files)}); copy that of its model to it")
+    if isinstance(longest := made.model_max_length, bool) or not isinstance(longest, int | float):
+        raise UserError(
+            f"model: `model_max_length` in {place}/tokenizer_config.json is {longest!r}; it must be a number of tokens"
+        )
     return made
 
 

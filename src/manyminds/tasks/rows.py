@@ -207,7 +207,7 @@ def _decoded(path: Path, where: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{where}: {path} cannot be read ({error.strerror}).") from error
+        raise UserError(f"{where}: {path} cannot be read ({error.strerror}); name a file that is there.") from error
     data = data.removeprefix(BOM)
     try:
         return data.decode()
