@@ -179,7 +179,7 @@ def test_a_template_that_forbids_a_system_role_is_told(tmp_path: Path) -> None:
         ("chat_template.jinja", "{# nothing #}", "its chat template makes nothing of question 'q'; mend"),
         ("chat_template.jinja", "{{ 1 / 0 }}", "its chat template cannot render question 'q': division by zero"),
         ("tokenizer.json", "{}", "cannot be loaded as a causal language model"),
-        ("tokenizer.json", "{", "tokenizer.json is not whole JSON"),
+        ("tokenizer.json", "{", "tokenizer.json is not a valid JSON file"),
         ("config.json", "[]", "config.json must hold a JSON object"),
         ("generation_config.json", '{"eos_token_id": "x"}', "`eos_token_id` in its generation_config.json is 'x'"),
         ("model.safetensors.index.json", '{"weight_map": 3}', "has no `weight_map` from weights to files"),

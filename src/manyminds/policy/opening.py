@@ -112,7 +112,7 @@ def _check_json(folder: Path) -> None:
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise UserError(f"model: {folder / name} is not whole JSON ({error}); {AGAIN}") from error
+            raise UserError(f"model: {folder / name} is not a valid JSON file ({error}); {AGAIN}") from error
         if not isinstance(found, dict):
             raise UserError(f"model: {folder / name} must hold a JSON object, not {str(found)[:40]!r}; {AGAIN}")
 
