@@ -173,7 +173,7 @@ def spoilt(draw: st.DrawFn, wholes: st.SearchStrategy[Any], most: int = 2) -> tu
         elif how == "misspell" and isinstance(last, str):
             place[misspelt(draw, last)] = place.pop(last)
         elif how == "add" and isinstance(place[last], dict):
-            place[last][draw(words)] = draw(values)
+            place[last][draw(words)] = copy.deepcopy(draw(values))
         elif how == "swap":
             there = data
             for part in draw(st.sampled_from(every)):

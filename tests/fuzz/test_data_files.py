@@ -171,6 +171,12 @@ def test_a_pair_that_could_not_be_printed(tmp_path: Path, row: Any, said: str) -
         read_pairs(tmp_path / "p.jsonl")
 
 
+def test_a_file_of_one_line_has_no_question_for_every_set(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(lines(PAIRS[:1]))
+    with pytest.raises(UserError, match=r"task\.train: this set has no question; name a file, or give `questions` eno"):
+        asked(tmp_path, "q.jsonl")
+
+
 def test_a_row_that_is_nested_too_deep(tmp_path: Path) -> None:
     deep = '{"question": "1+1", "answer": "2", "more": ' + "[" * 90 + "]" * 90 + "}"
     (tmp_path / "q.jsonl").write_text(lines(PAIRS) + deep + "\n")
