@@ -244,3 +244,10 @@ def test_mistakes_that_once_were_tracebacks(
         read(tmp_path / "r.yaml", override)
     assert said in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_a_word_that_would_fill_the_screen_is_cut() -> None:
+    assert (
+        str(UserError(f"there is no '{'x' * 5000}'; name another one"))
+        == f"there is no '{'x' * 199}…; name another one"
+    )

@@ -146,7 +146,7 @@ class Renderer:
         unknown = max((token for ids in rows for token in ids), default=0)
         if self.words is not None and unknown >= self.words:
             raise UserError(
-                f"model: its tokenizer has the token {self.tokenizer.decode([unknown])[:40]!r} ({unknown}), but the model "
+                f"model: its tokenizer has the token {self.tokenizer.decode([unknown])!r} ({unknown}), but the model "
                 f"knows only {self.words}; take the tokenizer that belongs to it, or give it the token with "
                 "`resize_token_embeddings` and save it"
             )

@@ -212,7 +212,7 @@ def _lines(path: Path) -> Iterable[tuple[Mapping[str, Any], str]]:
         except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
-            raise UserError(f"{path}, line {number}: not valid JSON ({error}).") from None
+            raise UserError(f"{path}, line {number}: not valid JSON ({error}); take the line out.") from None
         if not isinstance(found, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object, got {found!r:.80}.")
         yield found, f"{path}, line {number}"

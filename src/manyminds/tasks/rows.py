@@ -137,7 +137,9 @@ def read_file(path: Path, key: str) -> Iterator[Row]:
     """The rows of a file; `key` is the recipe's key that names it. Raises UserError for whatever cannot be read."""
     read = READERS.get(path.suffix.lower())
     if read is None:
-        raise UserError(f"task.{key}: {path} is none of the files that are read here, which are {', '.join(READERS)}.")
+        raise UserError(
+            f"task.{key}: {path} is none of the files that are read here, which are {', '.join(READERS)}; name one."
+        )
     none = True
     for row in read(path, f"task.{key}"):
         none = False
