@@ -247,7 +247,5 @@ def test_mistakes_that_once_were_tracebacks(
 
 
 def test_a_word_that_would_fill_the_screen_is_cut() -> None:
-    assert (
-        str(UserError(f"there is no '{'x' * 5000}'; name another one"))
-        == f"there is no '{'x' * 199}…; name another one"
-    )
+    sentence = str(UserError(f"there is no '{'x' * 5000}'; name another one"))
+    assert sentence == f"there is no '{'x' * 199}…x'; name another one"
