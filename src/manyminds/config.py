@@ -125,7 +125,7 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"two experts have the name '{twice[0]}'; names must differ")
         if PLAIN in names:
-            raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert")
+            raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert; rename it")
         if experts is not None and not experts:
             raise ValueError("there is no expert; give at least one, or leave `experts` out for the task's own")
         return experts

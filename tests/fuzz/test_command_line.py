@@ -158,6 +158,24 @@ def test_arguments(given: list[str], place: Path) -> None:
         (place / made).unlink(missing_ok=True)
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(["check", LONG], ["eval", LONG], ["report", LONG], ["export", LONG, "out"], ["compare", LONG]),
+        *(["verify", "--pairs", LONG], ["collect", "r.yaml", "--out", LONG, "--dry-run"]),
+        *(["init", "--out", LONG], ["init", "--yes", "--model", "model", "--data", LONG]),
+    ],
+    ids=lambda given: " ".join(given).replace(LONG, "LONG"),
+)
+def test_a_name_that_no_file_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    lay_out(tmp_path)
+    assert run(tmp_path, *given).startswith("error: ")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
