@@ -173,7 +173,7 @@ def test_a_pair_that_could_not_be_printed(tmp_path: Path, row: Any, said: str) -
 
 def test_a_file_of_one_line_has_no_question_for_every_set(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text(lines(PAIRS[:1]))
-    with pytest.raises(UserError, match=r"task\.train: this set has no question; name a file, or give `questions` eno"):
+    with pytest.raises(UserError, match=r"task\.validation: this set has no question; name a file, or give `ques"):
         asked(tmp_path, "q.jsonl")
 
 
