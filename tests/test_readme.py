@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 import guesser
+from fuzzing import CASES
 from manyminds.cli import app
 from pages import FENCE
 
@@ -118,3 +119,25 @@ def test_an_output_that_drifted_is_found() -> None:
     assert absent("Question 1\n  a: 'what …'\n", said) == []
     assert absent("  b: 'what'\nQuestion 1\n", said) == ["Question 1"]
     assert absent("  a: 'that …'\n", said) == ["  a: 'that "]
+
+
+def test_the_promises_say_what_was_measured() -> None:
+    _, _, rest = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## What it promises, and how that is tested\n")
+    )
+    promises = rest.partition("\n## ")[0]
+    results = ROOT / "benchmarks" / "results"
+    kills, judge, pairs = (
+        json.loads((results / f"{n}.json").read_text()) for n in ("kill_resume", "judge", "verifier")
+    )
+    assert kills["identical"] is True
+    assert f"{kills['kills']} kills in {kills['runs']} runs, all identical" in promises
+    in_workers = judge["ways"]["a function of one answer, in workers"]["checks_per_second"]
+    assert f"{in_workers // 10 * 10:,.0f} answers a second" in promises
+    clear = pairs["tier"]["clear"]
+    right = round(clear["agreement"] * clear["pairs"])
+    assert f"{pairs['pairs']} labelled pairs" in promises
+    assert f"{right} of {clear['pairs']}; by math-verify alone" in promises
+    assert f"{100 * pairs['math_verify_alone']['tier']['clear']['agreement']:.1f} %" in promises
+    quick, long = (sum(its[i] for its in CASES.values()) for i in (0, 1))
+    assert f"{quick:,} inputs in `make test`, {long:,} in `make test-long`" in promises

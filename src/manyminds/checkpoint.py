@@ -158,8 +158,9 @@ def best_model(run: Path) -> tuple[Path, int]:
     """The model folder of the checkpoint that was best on validation questions, and its step. Raises UserError if none
     was kept, or it is not whole."""
     newest = newest_model(run, "there is no best one either").parent
-    best = json.loads((newest / "state.json").read_text(encoding="utf-8")).get("best")
-    found = run / "checkpoints" / f"step-{best['step']:06d}" if best else None
+    with durable.understanding(newest):
+        best = json.loads((newest / "state.json").read_text(encoding="utf-8")).get("best")
+        found = run / "checkpoints" / f"step-{best['step']:06d}" if best else None
     if found is None or not found.is_dir():
         where = f"it was best after step {best['step']}, of which" if best else "of its best step"
         raise UserError(
@@ -175,8 +176,7 @@ def load(folder: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    fault = validate(folder)
-    if fault is not None:
+    if fault := validate(folder):
         raise UserError(f"cannot load the checkpoint {folder}: {fault}; choose another one")
     contents = manifest.read(folder)
     try:
@@ -186,7 +186,7 @@ def load(folder: Path) -> Checkpoint:
             for name in sorted(contents["files"])
             if "/" not in name and name.endswith(".safetensors")
         }
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"cannot load the checkpoint {folder}: {error}; choose another one") from error
     if not isinstance(state, dict):
         raise UserError(f"cannot load the checkpoint {folder}: state.json must hold a JSON object")

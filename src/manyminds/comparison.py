@@ -20,9 +20,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from manyminds import yaml_text
 from manyminds.config import Recipe, dump, parse
 from manyminds.errors import UserError
 from manyminds.sections import Section
@@ -32,7 +32,13 @@ OUTCOMES = (
     *("all_wrong", "all_right", "pooled_all_wrong"),
 )
 STAGES = ("train", "warmup", "both")
-OWN = ("stage", "longer_than", "seeds", "arms")
+OWN: dict[str, Any] = {
+    "stage": TypeAdapter(str),
+    "longer_than": TypeAdapter(str | None),
+    "seeds": TypeAdapter(list[int]),
+    "arms": TypeAdapter(list[str]),
+}
+"""The comparison's own keys of an arm or level, and what they may hold."""
 SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
 NO_MATTER = ("name", "output", "arm", "checkpoint", "profile")
 NOT_IN_WARMUP = ("method", "steps", "sampled_tokens", "optimizer")
@@ -69,6 +75,17 @@ class Comparison(Section):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
                 raise ValueError(f"'{name}' is not a name for files; use letters, digits, - and _")
         return {name: value or {} for name, value in named.items()} if isinstance(named, dict) else named
+
+    @field_validator("levels", "arms")
+    @classmethod
+    def _own_keys(cls, named: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, says in named.items():
+            for key in OWN.keys() & says:
+                try:
+                    OWN[key].validate_python(says[key], strict=True)
+                except ValidationError as error:
+                    raise ValueError(f"{name}.{key} is {says[key]!r:.80}; {error.errors()[0]['msg']}") from None
+        return named
 
 
 @dataclass(frozen=True)
@@ -109,21 +126,16 @@ def load_comparison(path: Path) -> tuple[Comparison, dict[str, Any]]:
         key = ".".join(map(str, first["loc"]))
         close = get_close_matches(key, Comparison.model_fields, n=1) if first["type"] == "extra_forbidden" else []
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise UserError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}{hint}") from error
+        if first["type"] == "missing":
+            raise UserError(f"{path}: the key '{key}' is missing") from error
+        given = "" if "error" in first.get("ctx", {}) or hint else f", not {first['input']!r:.80}"
+        raise UserError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}{given}{hint}") from error
     return comparison, merged(read_yaml(path.parent / comparison.base), comparison.overrides)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UserError."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: holds no keys; see recipes/ for what it should look like")
-    return data
+    return yaml_text.read(path, "a comparison or its base")[0]
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +178,7 @@ def plan(comparison: Comparison, base: Mapping[str, Any]) -> tuple[Cell, ...]:
         unknown = sorted({*its.get("arms", ())} - comparison.arms.keys())
         if unknown:
             raise UserError(
-                f"levels.{level}.arms: there is no arm '{unknown[0]}'; known are {', '.join(comparison.arms)}"
+                f"levels.{level}.arms: there is no arm '{unknown[0]:.80}'; known are {', '.join(comparison.arms)}"
             )
         names = [name for name in comparison.arms if name in its.get("arms", comparison.arms)]
         for seed in sorted({*its.get("seeds", comparison.seeds), *_own_seeds(comparison, its)}, key=_first(comparison)):
@@ -178,7 +190,7 @@ def plan(comparison: Comparison, base: Mapping[str, Any]) -> tuple[Cell, ...]:
         for level, arm, seed in cell.needs:
             if (level, arm, seed) not in keys:
                 raise UserError(
-                    f"arms.{cell.arm}: needs '{arm}' of seed {seed} at level '{level}', which is not listed"
+                    f"arms.{cell.arm}: needs '{arm:.80}' of seed {seed} at level '{level}', which is not listed"
                 )
         cell.recipe(PROBE)
     return tuple(sorted(cells, key=lambda cell: cell.order))
@@ -189,11 +201,13 @@ def check_pairs(comparison: Comparison) -> None:
     for pair in (comparison.primary, *comparison.controls):
         for arm in (pair.arm, pair.against):
             if arm not in comparison.arms:
-                raise UserError(f"primary, controls: there is no arm '{arm}'; known are {', '.join(comparison.arms)}")
+                raise UserError(
+                    f"primary, controls: there is no arm '{arm:.80}'; known are {', '.join(comparison.arms)}"
+                )
     for outcome in (comparison.primary.outcome, *comparison.secondary, *(pair.outcome for pair in comparison.controls)):
         if outcome not in OUTCOMES and not re.fullmatch(r"(pooled_)?pass_at_\d+|experts/.+", outcome):
             raise UserError(
-                f"'{outcome}' is not an outcome; known are {', '.join(OUTCOMES)}, pass_at_<group>, "
+                f"'{outcome:.80}' is not an outcome; known are {', '.join(OUTCOMES)}, pass_at_<group>, "
                 "pooled_pass_at_<group x experts>, experts/<name>"
             )
 
@@ -228,7 +242,7 @@ def _cell(comparison: Comparison, base: Mapping[str, Any], key: Key, place: tupl
     says, warm = comparison.arms[arm], _warm(comparison)
     stage = says.get("stage", "train")
     if stage not in STAGES:
-        raise UserError(f"arms.{arm}.stage is '{stage}'; it may be {', '.join(STAGES)}")
+        raise UserError(f"arms.{arm}.stage is '{stage:.80}'; it may be {', '.join(STAGES)}")
     data = merged(base, _overrides(comparison.levels[level]))
     longer = says.get("longer_than")
     if longer:

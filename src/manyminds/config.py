@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator
 
+from manyminds import yaml_text
 from manyminds.errors import UserError
 from manyminds.methods.method import Method
 from manyminds.records import PLAIN, Expert
@@ -28,6 +29,9 @@ from manyminds.sections import (
     Section,
     WarmUp,
 )
+
+LONGEST_NAME, LONGEST_PATH = 200, 1000
+"""In bytes. File systems take names of 255, and runs put files with longer names and paths beside and below."""
 
 
 class Recipe(Section):
@@ -103,6 +107,16 @@ class Recipe(Section):
     def _one_folder(cls, value: str) -> str:
         if value in (".", "..", "warmup") or Path(value).name != value:
             raise ValueError(f"'{value}' cannot name a run's folder; give a plain name, not a path and not 'warmup'")
+        return cls._a_path(value)
+
+    @field_validator("output")
+    @classmethod
+    def _a_path(cls, value: str) -> str:
+        """Whether a disk can have it, which would else refuse it in the middle of a run."""
+        if odd := yaml_text.unheld(value):
+            raise ValueError(f"{value!r} cannot name a run's folder, as it holds {odd}; give a plain name")
+        if len(value.encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_NAME for part in Path(value).parts):
+            raise ValueError(f"'{value[:20]}…' is too long to name a run's folder; give a shorter name")
         return value
 
     @field_validator("experts")
@@ -113,7 +127,7 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"two experts have the name '{twice[0]}'; names must differ")
         if PLAIN in names:
-            raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert")
+            raise ValueError(f"an expert may not be named '{PLAIN}': that is the prompt without an expert; rename it")
         if experts is not None and not experts:
             raise ValueError("there is no expert; give at least one, or leave `experts` out for the task's own")
         return experts
@@ -160,20 +174,7 @@ def dump(model: BaseModel) -> dict[str, Any]:
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with dotted `key=value` overrides. Raises UserError naming file, line and key."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe, a YAML file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not text in UTF-8; a recipe is a YAML file") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: is not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: holds no keys; a recipe starts with lines such as `name:` and `model:`")
+    data, text = yaml_text.read(path, "a recipe")
     for override in overrides:
         override_in(data, override)
     return parse(data, str(path), text, overrides)
@@ -182,8 +183,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def override_in(data: dict[str, Any], override: str) -> None:
     """Set one dotted key (`method.clip_low=0.1`) in place; the value is read as YAML. Raises UserError."""
     key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"'{override}' is not an override; write key=value, such as steps=100 or method.clip_low=0.1")
+    shown = _named(override)
+    if not equals or not key or yaml_text.unheld(key):
+        raise UserError(f"{shown} is not an override; write key=value, such as steps=100 or method.clip_low=0.1")
     *parents, last = key.split(".")
     place = data
     for parent in parents:
@@ -191,12 +193,11 @@ def override_in(data: dict[str, Any], override: str) -> None:
         if inner is None:
             inner = place[parent] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"'{override}': {parent} holds {inner!r}, which has no keys of its own")
+            raise UserError(
+                f"override {shown}: {parent} holds {_cut(inner)}, which has no keys of its own; give all of it anew"
+            )
         place = inner
-    try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"'{override}': the value is not valid YAML") from error
+    place[last] = yaml_text.load(value, f"override {shown}", by_line=False)
 
 
 def parse(data: dict[str, Any], where: str = "recipe", text: str = "", overrides: Sequence[str] = ()) -> Recipe:
@@ -224,9 +225,22 @@ def _sentence(data: dict[str, Any], path: list[str], error: Any) -> str:
         return f"unknown key '{key}'; {hint}"
     if error["type"] == "missing":
         return f"the key '{key}' is missing"
+    if error["type"] == "int_parsing_size":
+        return f"{key}: must be a whole number of fewer digits, not {_cut(error['input'])}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    given = "" if "error" in error.get("ctx", {}) else f", not {error['input']!r}"
-    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+    given = "" if "error" in error.get("ctx", {}) else f", not {_cut(error['input'])}"
+    return f"{key}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _cut(value: Any, most: int = 120) -> str:
+    """A value as Python writes it, the middle left out of a long one."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 4 :]}"
+
+
+def _named(override: str, most: int = 120) -> str:
+    """An override between quotes, its end left out if it is long."""
+    return f"'{override}'" if len(override) <= most else f"'{override[:most]}…'"
 
 
 def _fields(data: dict[str, Any], path: list[str]) -> list[str]:
@@ -248,13 +262,13 @@ def _overriding(path: list[str], overrides: Sequence[str]) -> str:
     for override in reversed(overrides):
         name = override.partition("=")[0]
         if f"{key}.".startswith(f"{name}.") or (len(path) == 1 and name.startswith(f"{key}.")):
-            return f"override '{override}'"
+            return f"override {_named(override)}"
     return ""
 
 
 def _line(text: str, path: list[str]) -> str:
     """ ":12" if the key (or the nearest key above it) stands on line 12 of the YAML text, else nothing."""
-    node = yaml.compose(text) if text else None
+    node = yaml_text.node(text)
     found = ""
     for part in path:
         children = node.value if isinstance(node, yaml.MappingNode) else []

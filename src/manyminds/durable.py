@@ -45,6 +45,19 @@ def explaining(what: str) -> Iterator[None]:
         raise explained(what, error) from error
 
 
+@contextlib.contextmanager
+def understanding(folder: Path) -> Iterator[None]:
+    """Turns what goes wrong in the block with the contents of a whole checkpoint into a UserError: nobody damaged its
+    files, but another program or version wrote them."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"cannot go on from the checkpoint {folder}: its state.json or optimiser is not what this version writes "
+            f"({type(error).__name__}: {str(error)[:200]}); choose another one, or the version that wrote it"
+        ) from error
+
+
 def fsync(path: Path) -> None:
     """Flushes one file or folder to the disk; for a folder, the names in it."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -164,7 +177,7 @@ def read_numbered_jsonl(path: Path) -> list[tuple[int, Any]]:
             continue
         try:
             objects.append((number, json.loads(line.decode())))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} line {number} is not JSON: {error}; each line must be one JSON value") from error
     return objects
 
@@ -172,6 +185,6 @@ def read_numbered_jsonl(path: Path) -> list[tuple[int, Any]]:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from typing import Any
+
+ENDLESS = re.compile(r"\S{600,}")
+"""No name and no path of a user's is so long; a file that is read as something else may hold such words."""
 
 
 class UserError(Exception):
     """Bad input, told in one sentence: what is wrong, where (file, line, key), and what would be right.
 
     The command line prints the sentence without a traceback and exits with code 2. From Python it is an
-    ordinary exception whose text is that sentence.
+    ordinary exception whose text is that sentence. What it quotes is cut where it would fill the screen.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(ENDLESS.sub(lambda word: f"{word[0][:200]}…{word[0][-3:]}", sentence))
 
 
 class NotFinite(UserError):

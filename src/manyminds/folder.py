@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,9 @@ from typing import Any, Literal
 
 import yaml
 
-from manyminds import checkpoint
+from manyminds import checkpoint, yaml_text
 from manyminds.config import Recipe, dump
-from manyminds.durable import append_jsonl, explaining, read_jsonl, write_json
+from manyminds.durable import append_jsonl, explaining, read_numbered_jsonl, understanding, write_json, write_text
 from manyminds.errors import NotFinite, UserError
 
 NO_MATTER = {"output", "checkpoint", "profile", "arm", "loggers", "collect", "judge", "trust_remote_code"}
@@ -44,7 +45,11 @@ class RunFolder:
             raise UserError(f"{self.path} already holds {held} choose another `name` or `arm`")
         found, skipped = checkpoint.latest(self.checkpoints) if self.checkpoints.is_dir() else (None, [])
         saved = checkpoint.load(found) if found else None
-        if saved and (other := _changed(saved.state["recipe"], recipe)):
+        if saved is None:
+            return None, skipped
+        with understanding(saved.path):
+            other = _changed(saved.state["recipe"], recipe)
+        if other:
             raise UserError(
                 f"{self.path}: its checkpoint was made with another `{other}`; resume with the recipe.yaml in "
                 "that folder, or choose another `name` for the changed run"
@@ -58,17 +63,16 @@ class RunFolder:
         """
         with explaining(f"{self.path}: the run folder cannot be written"):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write_head(recipe)
             self._cut_back(step)
+            self._write_head(recipe)
         checkpoint.tidy(self.checkpoints)
 
     def _head(self) -> dict[str, Any]:
         """The recipe that the folder was made with; nothing if it is not there whole."""
         try:
-            found = yaml.safe_load((self.path / "recipe.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            return yaml_text.read(self.path / "recipe.yaml", "a recipe")[0]
+        except UserError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _write_head(self, recipe: Recipe) -> None:
         (self.path / "recipe.yaml").write_text(yaml.safe_dump(dump(recipe), sort_keys=False), encoding="utf-8")
@@ -78,11 +82,15 @@ class RunFolder:
     def _cut_back(self, step: int) -> None:
         for name in ("metrics.jsonl", "evaluations.jsonl", "quarantine.jsonl"):
             file = self.path / name
-            if file.exists():
-                kept = [line for line in read_jsonl(file) if line["step"] <= step]
-                file.unlink()
-                for line in kept:
-                    append_jsonl(file, line)
+            if not file.exists():
+                continue
+            lines = read_numbered_jsonl(file)
+            for number, line in lines:
+                if not isinstance(line, dict) or type(line.get("step")) is not int:
+                    raise UserError(f"{file} line {number}: has no `step`; take the line out, or move the file away")
+            write_text(
+                file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines if line["step"] <= step)
+            )
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ from manyminds.sections import ExpertConfig, Lora
 from manyminds.tasks import Task, load_task
 
 TRUSTED = "trust_remote_code is on: Python code that comes with the model is executed in this process"
+"""What a run is told that trusts the code of its model."""
+LONGEST = 10**30
+"""What transformers says of a tokenizer that does not know the longest sequence of its model."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,21 @@ def stop_ids(model: Any, tokenizer: Any, options: Mapping[str, Any] | None = Non
     """
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     more = [named] if isinstance(named, int) else named or []
+    if not isinstance(more, list | tuple) or not all(isinstance(token, int) for token in more):
+        raise UserError(f"model: `eos_token_id` in its generation_config.json is {named!r}; it must be ids of tokens")
     ends = [tokenizer.eos_token_id, *more, end_of_answer(tokenizer, options)]
     return tuple(dict.fromkeys(map(int, ends)))
 
 
 def context_of(config: Any, tokenizer: Any) -> int:
-    """The longest sequence of a model, in tokens."""
-    return int(getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length)
+    """The longest sequence of a model, in tokens. Raises UserError where its files do not say it as a number."""
+    found = getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 1:
+        raise UserError(
+            f"model: its context is {found!r}; give `max_position_embeddings` in its config.json, or "
+            "`model_max_length` in its tokenizer_config.json, as a number of tokens"
+        )
+    return int(min(found, LONGEST))
 
 
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
@@ -217,8 +229,8 @@ def outline(model: str | Path, seed: int, lora: Lora | None = None, trust: bool 
 @contextmanager
 def _place(model: str | Path, seed: int) -> Iterator[str]:
     """Where a model is read from, "tiny" from a folder made for the moment; failures to read it become a UserError."""
-    local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or Path(model).exists()
-    if local and not (Path(model) / "config.json").is_file():
+    local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or os.path.exists(model)
+    if local and not os.path.isfile(Path(model) / "config.json"):
         raise UserError(
             f"model: '{model}' is not a Hugging Face model folder (it has no config.json); give a folder that "
             "`save_pretrained` wrote, a hub id, or tiny"
@@ -231,9 +243,15 @@ def _place(model: str | Path, seed: int) -> Iterator[str]:
                 yield str(create(Path(folder), seed))
         else:
             yield str(model)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = " ".join(str(error).strip().split("\n")[:1])
-        raise UserError(f"model: '{model}' cannot be loaded as a causal language model: {first}") from error
+    except UserError:
+        raise
+    except Exception as error:  # files of others are wrong in every way, and each library has its own word for it
+        why = " ".join(" ".join(str(error).strip().splitlines()[:2]).split()) or "no reason is given"
+        if isinstance(error, LookupError | TypeError | AttributeError):  # whose words alone say little
+            why = f"{type(error).__name__}: {why}"
+        raise UserError(
+            f"model: '{model}' cannot be loaded as a causal language model: {why[:300]}; give another one, or mend it"
+        ) from error
 
 
 class QuestionStream(Iterator[Question]):

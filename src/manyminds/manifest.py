@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,12 +29,22 @@ def write(folder: Path, step: int, versions: Mapping[str, str]) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """The manifest as `write` wrote it. Raises OSError if it is not there and ValueError if it was changed since."""
-    manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if not isinstance(manifest, dict) or manifest.get("sha256") != _digest(manifest):
         raise ValueError("it was changed after it was written")
     if manifest.get("format") != FORMAT:
         raise ValueError(f"its format is {manifest.get('format')}, this version reads {FORMAT}")
+    files = manifest.get("files")
+    if type(manifest.get("step")) is not int or not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+        raise ValueError("it does not hold a step and files with their sizes and SHA-256")
     return manifest
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and type(entry.get("size")) is int and isinstance(entry.get("sha256"), str)
 
 
 def fault(folder: Path, *, hashes: bool) -> str | None:
@@ -54,7 +65,7 @@ def fault(folder: Path, *, hashes: bool) -> str | None:
         if relative.is_absolute() or ".." in relative.parts:
             return f"its manifest names {name}, which is outside the folder"
         path = folder / relative
-        if not path.is_file():
+        if not os.path.isfile(path):  # which also takes what no file can be called
             return f"{name} is missing"
         size = path.stat().st_size
         if size != expected["size"]:

@@ -37,7 +37,7 @@ def _module(module: str, name: str, key: str) -> Any:
                 f"{key}: {name!r}: there is no module {module!r}, neither installed nor in the working folder."
             ) from error
         raise UserError(f"{key}: {name!r}: its module wants {error.name!r}, which is not installed.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{key}: {name!r}: its module fails with {type(error).__name__}: {error}") from error
     finally:
         if not looked_there:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyminds.config import Recipe
+from manyminds.errors import UserError
 from manyminds.folder import RunFolder
 
 Watch = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -55,9 +56,21 @@ class Result:
         """The result of a run that is complete; None for one that is not."""
         if not (folder / "result.json").exists():
             return None
-        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        costs = {name: found[name] for name in ("sampled_tokens", "trained_tokens", "seconds")}
-        return cls(folder, found["arm"], found["step"], found["metrics"], costs)
+        try:
+            found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            costs = {name: found[name] for name in ("sampled_tokens", "trained_tokens", "seconds")}
+            metrics: dict[str, Any] = {
+                name: None if one is None else dict(one) for name, one in found["metrics"].items()
+            }
+            inner = [number for one in metrics.values() if one for number in one.values() if number is not None]
+            for number in (found["step"], *costs.values(), *inner):
+                float(number)
+            return cls(folder, str(found["arm"]), found["step"], metrics, costs)
+        except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{folder / 'result.json'}: is not the result of a run ({type(error).__name__}: {error}); delete it, "
+                "and the same command with --resume auto writes it anew"
+            ) from error
 
     def table(self) -> Any:
         """The final accuracies as a rich table."""

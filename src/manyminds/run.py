@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from manyminds import checkpoint, clock
+from manyminds import checkpoint, clock, yaml_text
 from manyminds.clock import Clock
 from manyminds.config import Recipe, dump
+from manyminds.durable import understanding
 from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
@@ -56,7 +55,8 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
         for sentence in (*skipped, *loaded.notes):
             run.note(sentence)
         if saved:
-            run.restore(saved)
+            with understanding(saved.path):
+                run.restore(saved)
         else:
             run.begin()
         run.go()
@@ -76,7 +76,7 @@ def starting_model(recipe: Recipe) -> str | Path:
             "`warmup` section out"
         )
     made = folder / "recipe.yaml"
-    before = yaml.safe_load(made.read_text(encoding="utf-8")).get("task") if made.exists() else None
+    before = yaml_text.read(made, "a recipe")[0].get("task") if made.exists() else None
     if before is not None and before != dump(recipe)["task"]:
         raise UserError(
             f"{folder}: the warm-up was run with another `task`, so it may have learnt what this run is tested on; "
@@ -263,8 +263,13 @@ class Run:
         """Stand where the checkpoint was taken."""
         restore(self.policy, saved)
         self.loaded.sampler.load(self.policy)
-        self.step, self.memory = saved.step, from_json(saved.state["memory"])
-        self.stream.position, self.costs = saved.state["position"], dict(saved.state["costs"])
+        memory, costs, position = (saved.state[name] for name in ("memory", "costs", "position"))
+        if type(position) is not int or position < 0 or {*map(type, costs.values())} - {int, float}:
+            raise TypeError(f"position {position!r} and costs {costs!r} must be numbers")
+        self.step, self.memory = saved.step, from_json(memory)
+        if not isinstance(self.memory, tuple) or len(self.memory) != len(self.method.layers):
+            raise TypeError("memory must be a list with an entry for each layer of the method")
+        self.stream.position, self.costs = position, {name: costs[name] for name in self.costs}
         best = saved.state.get("best")
         self.best = Best(**best) if best else None
         self.note(f"goes on after step {saved.step}, from {saved.path}")

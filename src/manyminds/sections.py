@@ -12,9 +12,9 @@ from manyminds.records import Expert
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, no unknown keys."""
+    """A part of a recipe: frozen, no unknown keys, no number that is not finite: JSON could not keep it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Misplaced(ValueError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from manyminds import checkpoint
 from manyminds.config import Recipe, dump
+from manyminds.durable import understanding
 from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
@@ -92,7 +93,8 @@ def warmup(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = 
         for sentence in (*skipped, *loaded.notes):
             stage.note(sentence)
         if saved:
-            stage.restore(saved)
+            with understanding(saved.path):
+                stage.restore(saved)
         stage.run()
         return stage.finish()
 

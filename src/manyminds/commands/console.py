@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import sys
@@ -60,6 +61,12 @@ def told(hint: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:
                 command(*args, **kwargs)
             except UserError as error:
                 print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                raise typer.Exit(2) from None
+            except OSError as error:  # of whatever it is that an option or a recipe names
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                said = f"error: '{str(error.filename)[:60]}…' is too long to name a file; give another name"
+                print(" ".join(said.split()), file=sys.stderr)
                 raise typer.Exit(2) from None
             except Interrupted as error:
                 print(f"{error}{f'; {hint}' if hint else ''}.", file=sys.stderr)

@@ -27,7 +27,7 @@ COUNTS = {
 def verify(
     pairs: Annotated[Path, typer.Option(metavar="FILE", help="Pairs: a file of JSON Lines.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Only what is boxed, after #### or in tags counts.")] = False,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that sympy may take for a pair.")] = 5.0,
+    deadline: Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds that sympy may take for a pair.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Check pairs of answers with the checker that the reward `math_answer` uses.

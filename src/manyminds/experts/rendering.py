@@ -103,20 +103,27 @@ class Renderer:
             # Some tokenizers also close what they encode; nothing may stand between a prompt and its answer.
             return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                self._messages(question, expert),
-                chat_template=self.template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-                **self.options,
+            rendered = _ids(
+                self.tokenizer.apply_chat_template(
+                    self._messages(question, expert),
+                    chat_template=self.template,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                    **self.options,
+                )
             )
         except template_errors() as error:
             place = f" ({question.source})" if question.source else ""
             raise UserError(
-                f"model: its chat template cannot render question {question.id!r}{place}: {error}"
+                f"model: its chat template cannot render question {question.id!r}{place}: {error}; mend it in the "
+                "model's folder, or leave out what it refuses"
             ) from error
-        return _ids(rendered)
+        if not rendered:
+            raise UserError(
+                f"model: its chat template makes nothing of question {question.id!r}; mend it in the model's folder"
+            )
+        return rendered
 
     def solution_ids(self, text: str) -> Ids:
         """A worked answer as the policy would have to write it: its ids and the token that ends an answer."""

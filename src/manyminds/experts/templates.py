@@ -78,7 +78,7 @@ def template_errors() -> tuple[type[Exception], ...]:
     """What a chat template raises: its own refusals, and the errors of templates that assume the role is absent."""
     from jinja2 import TemplateError
 
-    return (TemplateError, TypeError, ValueError, KeyError)
+    return (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def _rendered(

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from manyminds.config import Recipe
-from manyminds.durable import read_jsonl, to_json
+from manyminds.durable import read_numbered_jsonl, to_json
 from manyminds.errors import UserError
 from manyminds.experts.rendering import conversation
 from manyminds.records import Expert, Question
@@ -138,11 +138,15 @@ def answers_beside(out: Path) -> Path:
 def read_answers(path: Path) -> dict[Key, Answer]:
     """The answers of a file by what was asked; none if it is not there. Raises UserError for rows of another kind."""
     answers: dict[Key, Answer] = {}
-    for row in read_jsonl(path) if path.exists() else []:
-        try:
-            answer = Answer(**row)
-        except TypeError as error:
-            raise UserError(f"{path}: holds other rows than collected answers ({error}); move it away") from error
+    kinds = get_type_hints(Answer)
+    for number, row in read_numbered_jsonl(path) if path.exists() else []:
+        its = {name: type(value) for name, value in row.items()} if isinstance(row, dict) else None
+        if its != kinds:
+            raise UserError(
+                f"{path}: holds other rows than collected answers, first in line {number}; take it out, or move the "
+                "file away"
+            )
+        answer = Answer(**row)
         answers.setdefault(answer.key, answer)
     return answers
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.maths.checker import Checked, Checker
-from manyminds.tasks.rows import Row, json_lines
+from manyminds.tasks.rows import Row, json_lines, whole_text
 
 AT_A_TIME = 256
 """Pairs whose slow part is under way together."""
@@ -41,12 +41,14 @@ def _pair(row: Row) -> Pair:
     for key in ("gold", "prediction"):
         if not isinstance(its.get(key), str):
             raise UserError(f"{row.place}: `{key}` must be there and hold text.")
+        whole_text(its[key], f"{row.place}: `{key}`")
     expected = its.get("expected_equal")
     if expected is not None and not isinstance(expected, bool):
         raise UserError(f"{row.place}: `expected_equal` must be true or false, or be left out.")
     for key in ("kind", "tier"):
         if not isinstance(its.get(key) or "", str):
             raise UserError(f"{row.place}: `{key}` must be text.")
+        whole_text(its.get(key) or "", f"{row.place}: `{key}`")
     return Pair(row.number, its["gold"], its["prediction"], expected, its.get("kind") or "", its.get("tier") or "")
 
 

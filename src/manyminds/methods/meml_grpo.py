@@ -112,7 +112,10 @@ class MEMLGRPO(GRPO):
     @classmethod
     def _from_preset(cls, data: Any) -> Any:
         """What the recipe states stands; the preset fills in the rest."""
-        return {**PRESETS.get(data.get("preset", "published"), {}), **data} if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        preset = data.get("preset", "published")
+        return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **data}
 
     @model_validator(mode="after")
     def _printed_form_is_a_sequence(self) -> MEMLGRPO:

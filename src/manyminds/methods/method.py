@@ -26,7 +26,7 @@ class Method(BaseModel):
     again when `keeps` refused groups.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     paper: ClassVar[str] = ""
     arxiv: ClassVar[str] = ""
@@ -44,6 +44,8 @@ class Method(BaseModel):
     def _named_parts(cls, parts: Any) -> Any:
         from manyminds.methods import build  # the table imports every method, and so this module
 
+        if not isinstance(parts, list | tuple):
+            return parts  # which pydantic refuses
         return tuple(build(part) if isinstance(part, dict) else part for part in parts)
 
     @classmethod

@@ -6,6 +6,7 @@ what it said before training: the reference policy needs no copy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ CONFIG = "adapter_config.json"
 
 def holds_adapters(model: str | Path) -> bool:
     """Whether this is a folder of adapters, which say nothing without the model that they were trained on."""
-    return (Path(model) / CONFIG).is_file()
+    return os.path.isfile(Path(model) / CONFIG)  # which also takes what no file can be called
 
 
 def add(model: Any, lora: Lora, seed: int) -> None:

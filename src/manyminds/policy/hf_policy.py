@@ -80,8 +80,11 @@ class HFPolicy:
         return {"version": self.version, "ticks": self.ticks, "decay_from": self.decay_from}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Stand where `state()` was taken."""
-        self.version, self.ticks, self.decay_from = state["version"], state["ticks"], state["decay_from"]
+        """Stand where `state()` was taken. Raises TypeError for what it cannot have said."""
+        version, ticks, falls = (state[name] for name in ("version", "ticks", "decay_from"))
+        if {type(version), type(ticks), type(falls or 0)} != {int}:
+            raise TypeError(f"version, ticks and decay_from must be whole numbers, not {version}, {ticks} and {falls}")
+        self.version, self.ticks, self.decay_from = version, ticks, falls
         self._set_rates()
 
     def split(self, rows: Sequence[Row]) -> list[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,15 @@ from manyminds.errors import UserError
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 OTHERS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+JSONS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    INDEX,
+)
 POINTER = b"version https://git-lfs"
 AGAIN = "download or copy the folder again"
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
@@ -28,6 +38,8 @@ def read_config(place: str, trust: bool = False) -> Any:
     Raises UserError for any other kind of model, for quantised weights, for files that are missing or cut off, and for
     code that is not trusted; and what transformers raises for a configuration that it does not know.
     """
+    if Path(place).is_dir():
+        _check_json(Path(place))
     with _own_code_refused(place):
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust)
     _check_kind(place, config, trust)
@@ -64,6 +76,10 @@ def read_tokenizer(place: str, trust: bool = False) -> Any:
     files = sorted({"tokenizer.json", *getattr(made, "vocab_files_names", {}).values()})
     if Path(place).is_dir() and not any((Path(place) / file).is_file() for file in files):
         raise UserError(f"model: '{place}' has no tokenizer (none of {', '.join(files)}); copy that of its model to it")
+    if isinstance(longest := made.model_max_length, bool) or not isinstance(longest, int | float):
+        raise UserError(
+            f"model: `model_max_length` in {place}/tokenizer_config.json is {longest!r}; it must be a number of tokens"
+        )
     return made
 
 
@@ -109,11 +125,32 @@ def _check_kind(place: str, config: Any, trust: bool) -> None:
         )
 
 
+def _check_json(folder: Path) -> None:
+    """That the folder's files of JSON are whole objects; transformers seldom says which one is not."""
+    for name in JSONS:
+        if not (folder / name).is_file():
+            continue
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"model: {folder / name} is not a valid JSON file ({error}); {AGAIN}") from error
+        if not isinstance(found, dict):
+            raise UserError(f"model: {folder / name} must hold a JSON object, not {str(found)[:40]!r}; {AGAIN}")
+
+
+def _named(index: Path) -> list[str]:
+    """The files of weights that the index names. Raises UserError for an index that is of another kind."""
+    names = json.loads(index.read_text(encoding="utf-8")).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name for name in names.values()):
+        raise UserError(f"model: {index} has no `weight_map` from weights to files; {AGAIN}")
+    return sorted(set(names.values()))
+
+
 def _check_files(folder: Path) -> None:
     """That the files of weights are there and whole; their headers are read, no weights."""
     index = folder / INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = _named(index)
     elif (folder / WHOLE).is_file():
         names = [WHOLE]
     elif any((folder / name).is_file() for name in OTHERS):
@@ -122,7 +159,7 @@ def _check_files(folder: Path) -> None:
         raise UserError(f"model: '{folder}' holds no weights (no {WHOLE}, and no {INDEX}); {AGAIN}")
     for name in names:
         file = folder / name
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise UserError(f"model: {file} is not there, though {INDEX} names it; {AGAIN}")
         with file.open("rb") as opened:
             if opened.read(len(POINTER)) == POINTER:

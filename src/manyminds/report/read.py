@@ -15,6 +15,8 @@ from manyminds.errors import UserError
 from manyminds.records import PLAIN
 from manyminds.report.runs import Answered, Arm, Evaluation, Greedy, Measure, Result, Runs, Step
 
+LARGEST = 1e300
+
 
 def load(folder: Path) -> Runs:
     """Read one run folder, or every run folder directly inside `folder`; UserError where there is none."""
@@ -75,7 +77,7 @@ def _arm(folder: Path) -> Arm:
     return Arm(
         name=str(result.get("arm") or folder.resolve().name),
         folder=folder,
-        recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        recipe=_text(recipe) if recipe.exists() else "",
         versions={key: str(value) for key, value in versions.items()},
         steps=tuple(_step(line, where) for line, where in _lines(folder / "metrics.jsonl")),
         evaluations=tuple(_evaluation(line, where) for line, where in _lines(folder / "evaluations.jsonl")),
@@ -97,7 +99,10 @@ def _result(found: Mapping[str, Any], where: str) -> Result:
 
 
 def _step(line: Mapping[str, Any], where: str) -> Step:
-    values = {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and k != "step"}
+    numbers = {
+        key: _number(line, key, where) for key, v in line.items() if isinstance(v, int | float) and key != "step"
+    }
+    values = {key: value for key, value in numbers.items() if value is not None}
     return Step(int(_number(line, "step", where) or 0), str(line.get("kind", "train")), values)
 
 
@@ -155,6 +160,8 @@ def _number(found: Mapping[str, Any], key: str, where: str) -> float | None:
         return None
     if not isinstance(value, (int, float)):
         raise UserError(f"{where}: {key} should be a number, got {value!r:.80}.")
+    if not -LARGEST < value < LARGEST:  # nan and the infinities too: a run writes null for them
+        raise UserError(f"{where}: {key} should be a finite number, got {value!r:.80}.")
     return float(value)
 
 
@@ -172,13 +179,22 @@ def _list(found: Mapping[str, Any], key: str, where: str) -> list[Any]:
     return value or []
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8; was it changed since the run wrote it?") from None
+
+
 def _object(path: Path) -> Mapping[str, Any]:
     """A JSON file that holds one object; empty where the file does not exist."""
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); was the run cut off while it was written?") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: expected one JSON object, got {type(found).__name__}.")
@@ -187,16 +203,16 @@ def _object(path: Path) -> Mapping[str, Any]:
 
 def _lines(path: Path) -> Iterable[tuple[Mapping[str, Any], str]]:
     """The objects of a JSON-lines file with their places. The last line may be half written and is then left out."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    lines = _text(path).split("\n") if path.exists() else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
-            raise UserError(f"{path}, line {number}: not valid JSON ({error}).") from None
+            raise UserError(f"{path}, line {number}: not valid JSON ({error}); take the line out.") from None
         if not isinstance(found, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object, got {found!r:.80}.")
         yield found, f"{path}, line {number}"

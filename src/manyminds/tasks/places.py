@@ -11,6 +11,7 @@ name file and line.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -35,16 +36,16 @@ def read_rows(place: str | Path, key: str) -> Iterator[Row]:
     if not whole.strip():
         raise UserError(f"task.{key} is empty; it must name a file, a folder, or a data set of the Hugging Face hub.")
     found = PLACE.fullmatch(whole)
-    if found is None or Path(whole).exists():
+    if found is None or os.path.exists(whole):  # which also takes what no file can be called
         base, config, split = whole, None, None
     else:
         base, config, split = found["base"], found["config"], found["split"]
     path = Path(base)
-    if path.is_file():
+    if os.path.isfile(path):
         if base != whole:
             raise UserError(f"task.{key}: {base} is a file and has neither configs nor splits; write {base} alone.")
         return read_file(path, key)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _folder(path, config, split, key)
     if HUB.fullmatch(base) and path.suffix.lower() not in READERS:
         return _hub(base, config, split, key)

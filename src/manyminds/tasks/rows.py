@@ -14,6 +14,7 @@ from manyminds.tasks.task import listed
 
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Row:
         for part in path.split("."):
             if isinstance(here, Mapping) and part in here:
                 here = here[part]
-            elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            elif isinstance(here, list) and part in map(str, range(len(here))):
                 here = here[int(part)]
             else:
                 return False, None
@@ -114,11 +115,16 @@ def _text(value: Any, subject: str, path: str) -> str:
         raise UserError(f"{subject} must be text or a number, not {shortened(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{subject} is {value}; it must hold text or a number, or the row must go.")
+    return whole_text(str(value), subject)
+
+
+def whole_text(text: str, subject: str) -> str:
+    """The text, which `subject` names. UserError if it holds half a character, as JSON can and no file may."""
     try:
-        str(value).encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{subject} holds half a character (\\u{ord(str(value)[error.start]):x}); mend it.") from error
-    return str(value)
+        raise UserError(f"{subject} holds half a character (\\u{ord(text[error.start]):x}); mend it.") from error
+    return text
 
 
 def shortened(value: Any, most: int = 60) -> str:
@@ -131,7 +137,9 @@ def read_file(path: Path, key: str) -> Iterator[Row]:
     """The rows of a file; `key` is the recipe's key that names it. Raises UserError for whatever cannot be read."""
     read = READERS.get(path.suffix.lower())
     if read is None:
-        raise UserError(f"task.{key}: {path} is none of the files that are read here, which are {', '.join(READERS)}.")
+        raise UserError(
+            f"task.{key}: {path} is none of the files that are read here, which are {', '.join(READERS)}; name one."
+        )
     none = True
     for row in read(path, f"task.{key}"):
         none = False
@@ -179,16 +187,29 @@ def _json_array(path: Path, where: str) -> Iterator[Row]:
 
 
 def _object(columns: Any, place: str) -> dict[str, Any]:
+    if _too_deep(columns):
+        raise UserError(f"{place}: the row is nested deeper than {DEEPEST} levels; take some out, or its column.")
     if not isinstance(columns, dict):
         raise UserError(f"{place}: a row must be a JSON object, not {shortened(columns, 40)}.")
     return columns
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether there are more levels in one another than what writes, copies and shows values can follow."""
+    levels = [value]
+    for _ in range(DEEPEST):
+        inner = [one for one in levels if isinstance(one, dict | list)]
+        if not inner:
+            return False
+        levels = [each for one in inner for each in (one.values() if isinstance(one, dict) else one)]
+    return any(isinstance(one, dict | list) for one in levels)
 
 
 def _decoded(path: Path, where: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{where}: {path} cannot be read ({error.strerror}).") from error
+        raise UserError(f"{where}: {path} cannot be read ({error.strerror}); name a file that is there.") from error
     data = data.removeprefix(BOM)
     try:
         return data.decode()

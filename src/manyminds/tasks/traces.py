@@ -62,13 +62,23 @@ def with_traces(
         its = traces.setdefault(row.text("id"), {})
         if its.setdefault(trace.source, trace).reward != 1.0 and trace.reward == 1.0:
             its[trace.source] = trace
-    experts = tuple(experts) or tuple(
-        Expert(name, f"You are the {name} expert.") for name in dict.fromkeys(row.text("expert") for row in rows)
-    )
+    experts = tuple(experts) or _writers(rows)
     every = [replace(q, traces=traces.get(q.id, {})) for split in SPLITS for q in splits[split]]
     filled = iter(with_experts(every, experts, str(place)))
     origins = dict.fromkeys(origin for row in rows if (origin := row.text("origin", optional=True)))
     return Taught({split: tuple(next(filled) for _ in splits[split]) for split in SPLITS}, experts, tuple(origins))
+
+
+def _writers(rows: Sequence[Row]) -> tuple[Expert, ...]:
+    """All who wrote a worked answer, as experts. UserError for one that the plain prompt could not be told from."""
+    first = {row.text("expert"): row.place for row in reversed(rows)}
+    if PLAIN in first:
+        raise UserError(
+            f"{first[PLAIN]}: an expert may not be named '{PLAIN}': that is the prompt without an expert; rename it, "
+            f"or name the experts in the recipe, one of them with `teacher: {PLAIN}`."
+        )
+    names = dict.fromkeys(row.text("expert") for row in rows)
+    return tuple(Expert(name, f"You are the {name} expert.") for name in names)
 
 
 def _traces(
