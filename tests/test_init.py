@@ -87,6 +87,16 @@ def test_options_ask_nothing_and_nothing_is_overwritten(there: Path) -> None:
     assert yaml.safe_load((there / "recipe.yaml").read_text())["steps"] == 7
 
 
+def test_questions_that_hold_their_answer_are_told_and_not_refused(there: Path) -> None:
+    """An example in the question may happen to have its answer: `init` says so, and `check` counts it."""
+    rows = [{"question": f"1+1 #### 2\n{i}+{i}", "answer": str(2 * i)} for i in range(40)]
+    (there / "shown.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("init", "--model", "model", "--data", "shown.jsonl", "--prompts", "+", "--prompts", "-", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "Tricks that the verifier falls for: 1, first: " in " ".join(done.stdout.split())
+    assert "gives the question itself" in " ".join(done.stdout.split())
+
+
 def test_a_no_writes_nothing(there: Path) -> None:
     given = ("--model", "model", "--data", "mine.jsonl", "--prompts", "+", "--prompts", "-", "--budget", "1 step")
     done = run("init", *given, typed="n\n")

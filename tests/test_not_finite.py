@@ -12,12 +12,12 @@ import torch
 from manyminds.config import Recipe
 from manyminds.durable import read_jsonl
 from manyminds.errors import NotFinite
+from manyminds.methods.grpo import GRPO
 from manyminds.policy.hf_policy import HFPolicy
+from manyminds.records import Progress
 from manyminds.run import Run, train
 from manyminds.warmup import warmup
 from test_resume import state, stopped_and_resumed, tiny
-
-pytestmark = pytest.mark.usefixtures("bad_step")
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def bad_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HFPolicy, "forward", broken)
 
 
+@pytest.mark.usefixtures("bad_step")
 @pytest.mark.parametrize("stage", [warmup, train])
 def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, stage: Any) -> None:
     recipe = tiny(tmp_path, **({} if stage is warmup else {"warmup": None}))
@@ -46,6 +47,7 @@ def test_it_stops_with_the_terms_name_and_its_rows(tmp_path: Path, stage: Any) -
     assert [line["step"] for line in read_jsonl(folder / "metrics.jsonl")] == [1, 2]
 
 
+@pytest.mark.usefixtures("bad_step")
 @pytest.mark.parametrize("stage", [warmup, train])
 def test_it_is_skipped_and_counted_and_resumed_alike(tmp_path: Path, stage: Any) -> None:
     def recipe(name: str) -> Recipe:
@@ -64,6 +66,7 @@ def test_it_is_skipped_and_counted_and_resumed_alike(tmp_path: Path, stage: Any)
     assert state(folders[1]) == state(folders[0])
 
 
+@pytest.mark.usefixtures("bad_step")
 def test_nothing_is_left_of_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     skipped = Run.skipped
@@ -76,3 +79,25 @@ def test_nothing_is_left_of_the_gradient(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Run, "skipped", watching)
     train(tiny(tmp_path, warmup=None, optimizer={"lr": 0.003, "on_not_finite": "skip"}))
     assert seen == [False]
+
+
+class Poor(GRPO):
+    """Credit that is not a number, as a part of one's own may give."""
+
+    name: str = "test_not_finite:Poor"
+
+    def advantage(self, rewards: torch.Tensor, progress: Progress) -> torch.Tensor:
+        return torch.full_like(rewards, torch.nan)
+
+
+@pytest.mark.parametrize("on_not_finite", ["stop", "skip"])
+def test_rows_with_credit_that_is_no_number_are_saved(tmp_path: Path, on_not_finite: str) -> None:
+    method = {"name": "test_not_finite:Poor", "questions_per_step": 2, "answers_per_prompt": 3}
+    made = tiny(tmp_path, warmup=None, method=method, steps=2, optimizer={"lr": 0.003, "on_not_finite": on_not_finite})
+    if on_not_finite == "stop":
+        with pytest.raises(NotFinite, match=r"step 1: the loss of the term 'policy' is nan; the rows are in"):
+            train(made)
+    else:
+        train(made)
+    saved = json.loads((made.folder / "not_finite" / "step-000001.json").read_text())
+    assert {row["advantage"] for row in saved["rows"]} == {"nan"}

@@ -12,6 +12,7 @@ import pytest
 from manyminds import checkpoint
 from manyminds.config import Recipe, parse
 from manyminds.durable import read_jsonl, sha256
+from manyminds.errors import UserError
 from manyminds.result import Result
 from manyminds.run import train
 from manyminds.warmup import warmup
@@ -115,6 +116,15 @@ def test_train_resumes_to_the_same_numbers(tmp_path: Path, step: int) -> None:
     assert found == state(whole.folder)
     assert found["state"]["memory"][0], "the buffer must be partly filled for this test to mean anything"
     assert any(line["hard_buffer/flushes"] for line in found["metrics"]), "the buffer must have been spent once"
+
+
+def test_a_bound_on_what_is_told_may_change(tmp_path: Path) -> None:
+    first = tiny(tmp_path, warmup=None)
+    with pytest.raises(Stopped):
+        train(first, watch=stop_at(3))
+    train(tiny(tmp_path, warmup=None, sampling={"max_tokens": 6, "logp_difference_bound": 0.5}), resume=True)
+    with pytest.raises(UserError, match="made with another `sampling`"):
+        train(tiny(tmp_path, warmup=None, sampling={"max_tokens": 7}), resume=True)
 
 
 @pytest.mark.parametrize("step", [1, 3])

@@ -39,6 +39,23 @@ def test_the_difference_by_hand() -> None:
     assert seen.metrics == {MEAN: 0.75 / 3, MOST: 0.5}
 
 
+def test_what_is_no_number_is_seen_unless_it_is_masked() -> None:
+    seen = Difference()
+    hidden, told, none = example((-1.0, math.nan), mask=(1, 0)), example((math.nan, -1.0)), example((-1.0, -1.0))
+    seen.see(torch.full((1, 2), -1.0), collate([Row(hidden, (1.0,))]))
+    assert seen.metrics == {MEAN: 0.0, MOST: 0.0}
+    seen.see(torch.full((2, 2), -1.0), collate([Row(told, (1.0,)), Row(none, (1.0,))]))
+    assert math.isnan(seen.metrics[MEAN])
+    assert math.isnan(seen.metrics[MOST])
+
+
+def test_rows_of_a_sampler_that_gives_no_log_probs_do_not_count() -> None:
+    row = replace(example(()), planes={"sampling_logprobs": ()})
+    seen = Difference()
+    seen.see(torch.full((1, 2), -3.0), collate([Row(row, (1.0,))]))
+    assert seen.metrics == {}
+
+
 def told(recipe: Recipe) -> list[str]:
     """What the run told of its sampler."""
     notes = recipe.folder / "notes.jsonl"

@@ -45,7 +45,8 @@ class Recipe(Section):
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
     `chat_template_kwargs` are handed to the model's chat template, such as {enable_thinking: false}.
-    `trust_remote_code` lets transformers execute Python code that comes with the model; it is off, and told when on.
+    `trust_remote_code` lets transformers execute Python code that comes with `model`, and with no other; it is off, and
+    told where it is used.
     With `profile` each training step logs where its time went; what is learnt stays the same, also in a resumed run.
     """
 
@@ -141,6 +142,13 @@ class Recipe(Section):
     def warmup_folder(self) -> Path:
         """Where the warm-up of this recipe lives."""
         return Path(self.output) / self.name / "warmup"
+
+    def trusts(self, model: str | Path) -> bool:
+        """Whether code that comes with this model may be executed: `trust_remote_code` is on, and it is the recipe's
+        own model or a checkpoint that this run or its warm-up made of it."""
+        its = Path(model).resolve()
+        made = any(its.is_relative_to(folder.resolve()) for folder in (self.folder, self.warmup_folder))
+        return self.trust_remote_code and (str(model) == self.model or made)
 
     def resolved(self, experts: Sequence[Expert]) -> Recipe:
         """The recipe with what it left open filled in: the experts, those the method asks, Dr. GRPO's length.

@@ -209,8 +209,9 @@ def draft(model: str, data: Data, prompts: dict[str, str], budget: Budget, name:
     plan, assumed = _spent(plan, budget, speed)
     checked = preview(parsed(plan))
     problems = judged(checked)[1]
-    if problems:
-        raise UserError(f"{data.path}: the verifier cannot read the gold answers: {problems[0]}")
+    if unread := [problem for problem in problems if not problem.fooled]:
+        raise UserError(f"{data.path}: the verifier cannot read the gold answers: {unread[0]}")
+    fooled = (f"Tricks that the verifier falls for: {len(problems)}, first: {problems[0]}",) if problems else ()
     golds = "numbers" if data.kind == "numbers" else f"one of {', '.join(data.answers)}" if data.answers else "words"
     sizes = ", ".join(f"{len(its):,} for {split}" for split, its in data.task.splits.items() if its)
     looked = (
@@ -220,7 +221,7 @@ def draft(model: str, data: Data, prompts: dict[str, str], budget: Budget, name:
         f"{'a' if getattr(seen.tokenizer, 'chat_template', None) else 'no'} chat template.",
         f"Answers of up to {room} tokens: {why}.",
     )
-    return Draft(text_of(plan), (*looked, *assumed, *checked.notes))
+    return Draft(text_of(plan), (*looked, *assumed, *fooled, *checked.notes))
 
 
 def _share_solved(data: Data) -> str:

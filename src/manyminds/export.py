@@ -25,15 +25,22 @@ class Exported:
 
 
 def export(
-    run: str | Path, out: str | Path, *, expert: str | None = None, dtype: str = "float32", best: bool = False
+    run: str | Path,
+    out: str | Path,
+    *,
+    expert: str | None = None,
+    dtype: str = "float32",
+    best: bool = False,
+    trust: bool = False,
 ) -> Exported:
     """Write the newest checkpoint of the run folder `run`, or the `best` one that it kept, to the folder `out`, which
     must not exist.
 
     Adapters are merged. Answers end by themselves where they ended in training. With `expert` the chat template speaks
     for that expert where a conversation has no system message. What was written is loaded again, by transformers alone,
-    and its logits are compared with the run's; the card, README.md, is made from the run. Raises UserError for a user's
-    mistake; then nothing is written.
+    and its logits are compared with the run's; the card, README.md, is made from the run. Code that comes with the
+    model is executed only if `trust` is set, whatever the run's recipe says: a run may be somebody else's. Raises
+    UserError for a user's mistake; then nothing is written.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -49,9 +56,7 @@ def export(
         raise UserError(f"{out}: is there already; name a folder that is not, or delete it")
     source, recipe = checkpoint_of(run)
     source, step = checkpoint.best_model(run) if best else (source, None)
-    model, tokenizer = load_model(
-        source, recipe.seed, base=recipe.model, lora=recipe.lora, trust=recipe.trust_remote_code
-    )
+    model, tokenizer = load_model(source, recipe.seed, base=recipe.model, lora=recipe.lora, trust=trust)
     before, ends = _said(model), list(stop_ids(model, tokenizer, recipe.chat_template_kwargs))
     tokenizer = _speaking(tokenizer, expert, recipe, context_of(model.config, tokenizer))
     plain = adapters.merge(model) if recipe.lora else model
@@ -63,7 +68,9 @@ def export(
             made = Path(place) / "model"
             plain.save_pretrained(made)
             tokenizer.save_pretrained(made)
-            again = AutoModelForCausalLM.from_pretrained(made, dtype=getattr(torch, dtype)).eval()
+            again = AutoModelForCausalLM.from_pretrained(
+                made, dtype=getattr(torch, dtype), trust_remote_code=trust
+            ).eval()
             difference = float((_said(again) - before).abs().max() / before.abs().max())
             if dtype == "float32" and difference > CLOSE:
                 raise UserError(

@@ -139,7 +139,7 @@ class RunFolder:
         path = self.path / "not_finite" / f"step-{step:06d}.json"
         with explaining(f"cannot write {path}"):
             path.parent.mkdir(exist_ok=True)
-        write_json(path, {"step": step, "what": error.what, "rows": [asdict(row) for row in error.rows]})
+        write_json(path, {"step": step, "what": error.what, "rows": [_plain(asdict(row)) for row in error.rows]})
         said = f"step {step}: {error.what}; the rows are in {path}"
         if policy == "stop":
             raise NotFinite(said, error.rows) from error
@@ -150,7 +150,23 @@ class RunFolder:
         write_json(self.path / "result.json", dict(result))
 
 
+def _plain(value: Any) -> Any:
+    """The value with what is not a finite number in words, since JSON has none of these."""
+    if isinstance(value, dict):
+        return {key: _plain(its) for key, its in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(its) for its in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _changed(before: Mapping[str, Any], recipe: Recipe) -> str | None:
     """The first key, by name, in which the recipe differs from that of a checkpoint, if it matters."""
-    now = dump(recipe.going_on(dict(before)))
-    return next((key for key in sorted({*before, *now} - NO_MATTER) if before.get(key) != now.get(key)), None)
+    then, now = (_that_matters(one) for one in (before, dump(recipe.going_on(dict(before)))))
+    return next((key for key in sorted({*then, *now}) if then.get(key) != now.get(key)), None)
+
+
+def _that_matters(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in recipe.items() if key not in NO_MATTER}
+    if isinstance(kept.get("sampling"), dict):  # when a run tells of a difference changes nothing of what it learns
+        kept["sampling"] = {k: v for k, v in kept["sampling"].items() if k != "logp_difference_bound"}
+    return kept

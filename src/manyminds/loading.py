@@ -23,8 +23,6 @@ from manyminds.sampling.transformers_sampler import TransformersSampler
 from manyminds.sections import ExpertConfig, Lora
 from manyminds.tasks import Task, load_task
 
-TRUSTED = "trust_remote_code is on: Python code that comes with the model is executed in this process"
-"""What a run is told that trusts the code of its model."""
 LONGEST = 10**30
 """What transformers says of a tokenizer that does not know the longest sequence of its model."""
 
@@ -71,13 +69,14 @@ def resolve(recipe: Recipe | str | Path) -> Recipe:
     return load_questions(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))[2]
 
 
-def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loaded:
+def load(recipe: Recipe, model: str | Path, folder: Path | None = None, *, trust: bool | None = None) -> Loaded:
     """Everything a stage needs, with the weights of `model` (a folder or hub id). Raises UserError.
 
     `folder` is that of the run, if it is to be written: rewards may keep in it what they need to go on.
+    `trust`: whether code that comes with the model may be executed; by default what the recipe says of this model.
     """
     task, experts, recipe = load_questions(recipe)
-    trust = recipe.trust_remote_code
+    trust = recipe.trusts(model) if trust is None else trust
     causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora, trust=trust)
     words = causal.get_input_embeddings().num_embeddings
     questions, notes = render(recipe, task, experts, tokenizer, context_of(causal.config, tokenizer), words)
@@ -87,7 +86,10 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     ends = stop_ids(causal, tokenizer, recipe.chat_template_kwargs)
     sampler = TransformersSampler(causal, tokenizer, decoding, stop_ids=ends, engine=engine)
     judge = Judge(task.rewards, task.extract, config=recipe.judge, folder=folder)
-    told = (*notes, *judge.rewards[0].notes)  # the verifier alone is asked outside training steps
+    from manyminds.policy.opening import trusting
+
+    trusted = (trusting(recipe.model),) if trust and folder else ()
+    told = (*trusted, *notes, *judge.rewards[0].notes)  # the verifier alone is asked outside training steps
     return Loaded(recipe, task, experts, questions, causal, tokenizer, sampler, judge, told)
 
 
@@ -107,8 +109,7 @@ def render(
     }
     questions, left_out = with_room(rendered, context, recipe.sampling.max_tokens)
     check_needs(recipe, questions["train"])
-    trusted = (TRUSTED,) if recipe.trust_remote_code else ()
-    return questions, (*trusted, *task.notes, *renderer.notes, *left_out)
+    return questions, (*task.notes, *renderer.notes, *left_out)
 
 
 def stop_ids(model: Any, tokenizer: Any, options: Mapping[str, Any] | None = None) -> Ids:

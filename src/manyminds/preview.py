@@ -15,13 +15,12 @@ from manyminds.policy.fitting import derived
 from manyminds.records import PLAIN, Ask, Ids, Progress, Question
 from manyminds.rewards import Reward
 from manyminds.rewards.judge import Judge
-from manyminds.rewards.probes import probes
-from manyminds.rewards.verdict import Verdict
+from manyminds.rewards.probes import Problem, probes
 from manyminds.sections import Engine, OptimizerConfig, WarmUp
 from manyminds.tasks import Task
 
 CHECKED = 200
-"""Questions of each set whose gold answer is judged by `check`."""
+"""Questions of each set on which `check` tries the gold answer and tricks."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Preview:
 def preview(recipe: Recipe) -> Preview:
     """Everything but the weights. Raises UserError for whatever would stop the run before its first step."""
     task, experts, recipe = load_questions(recipe)
-    model = outline(recipe.model, recipe.seed, recipe.lora, recipe.trust_remote_code)
+    model = outline(recipe.model, recipe.seed, recipe.lora, recipe.trusts(recipe.model))
     questions, notes = render(recipe, task, experts, model.tokenizer, model.context, model.words)
     if not questions["train"]:
         raise UserError("task: there is no question to train on")
@@ -172,28 +171,29 @@ def _evaluations(seen: Preview) -> list[tuple[int, int]]:
     return [(greedy, greedy), (sampled, sampled * config.samples)]
 
 
-def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def judged(seen: Preview) -> tuple[list[dict[str, Any]], tuple[Problem, ...]]:
     """What the rewards give the gold answer and tricks (rewards/probes.py) on one question; and all that is wrong with
     them.
 
     `shut` names the rewards that were not asked of a text as their gate was shut: their part is None and counts as 0.
     Problems are looked for on the first `CHECKED` questions of every set, one sentence each.
     """
-    judge = Judge(seen.rewards, seen.task.extract, config=seen.recipe.judge)
     form, question = seen.task.answer_form, seen.question
-    shown = []
     paid = any(reward.paid for reward in seen.rewards)
-    for probe in probes(question, form):
-        if paid and probe.long:
-            continue
-        parts = judge.parts(question, probe.text)
-        verdict = Verdict(("", ""), parts=parts)
-        shut = [reward.name for reward in judge.rewards if not verdict.open(reward)]
-        total = judge.score(question, probe.text)
-        shown.append({"what": probe.name, "text": probe.shown, "reward": total, "parts": parts, "shut": shut})
-    order = sorted(seen.questions, key=lambda split: split != "train")  # the question that is shown comes first
-    some = [question for split in order for question in seen.questions[split][:CHECKED]]
-    return shown, judge.check(some, form)
+    some = [probe for probe in probes(question, form) if not (paid and probe.long)]
+    with Judge(seen.rewards, seen.task.extract, config=seen.recipe.judge) as judge:
+        shown = [
+            {
+                "what": probe.name,
+                "text": probe.shown,
+                "reward": total,
+                "parts": verdict.parts,
+                "shut": sorted(verdict.shut, key=list(verdict.parts).index),
+            }
+            for probe, (total, verdict) in zip(some, judge.look(question, [p.text for p in some]), strict=True)
+        ]
+        order = sorted(seen.questions, key=lambda split: split != "train")  # the question that is shown comes first
+        return shown, judge.check([q for split in order for q in seen.questions[split][:CHECKED]], form)
 
 
 def tempting(seen: Preview, shown: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -186,12 +186,12 @@ class Run:
     def heed(self, metrics: Mapping[str, float]) -> None:
         """Tell, once, of log-probs of the sampler that are not the policy's."""
         apart, bound = metrics.get(Metrics.OF_THE_DRAW[0], 0.0), self.recipe.sampling.logp_difference_bound
-        if apart > bound and not self.warned:
+        if not apart <= bound and not self.warned:
             self.warned = True
             self.note(
                 f"step {self.step}: the sampler's log-probs and the policy's differ by {apart:.3g} nats on the mean "
-                f"token, more than sampling.logp_difference_bound ({bound:g}); training is off-policy by that much: "
-                "try engine.precision: float32, and watch sampling/sampling_logp_difference in the metrics"
+                f"token, more than sampling.logp_difference_bound ({bound:g}): training is off-policy by that much; "
+                "docs/interruptions.md says what helps"
             )
 
     def tell(self) -> None:

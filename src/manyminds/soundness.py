@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from manyminds.batch import Batch, Row
@@ -29,23 +30,25 @@ class Difference:
     """
 
     def __init__(self) -> None:
-        self.sum, self.tokens, self.greatest = 0.0, 0.0, 0.0
+        self._seen: list[Tensor] = []
 
     def see(self, logprobs: Tensor, batch: Batch) -> None:
         """Take in a batch ("B T" log-probs); rows without the sampler's log-probs do not count."""
-        drawn = [i for i, example in enumerate(batch.examples) if SAMPLING in example.planes]
+        drawn = [i for i, example in enumerate(batch.examples) if example.planes.get(SAMPLING)]
         if drawn:
-            mask = batch.mask[drawn].double()
-            gaps = (logprobs.detach()[drawn] - batch.planes[SAMPLING][drawn]).double().abs() * mask
-            self.sum += float(gaps.sum())
-            self.tokens += float(mask.sum())
-            self.greatest = max(self.greatest, float(gaps.max()))
+            counted = batch.mask[drawn] > 0
+            gaps = (logprobs.detach()[drawn] - batch.planes[SAMPLING][drawn]).double().abs()
+            gaps = torch.where(counted, gaps, 0.0)
+            self._seen.append(torch.stack([gaps.sum(), counted.sum().double(), gaps.max()]))
 
     @property
     def metrics(self) -> dict[str, float]:
-        """TRL's names; empty if nothing was seen."""
+        """TRL's names; empty if nothing was seen. Not a number if any difference is none."""
+        if not self._seen:
+            return {}
+        sums, tokens, greatest = torch.stack(self._seen).T  # read once: a device is waited for each time
         name = "sampling/sampling_logp_difference"
-        return {f"{name}/mean": self.sum / self.tokens, f"{name}/max": self.greatest} if self.tokens else {}
+        return {f"{name}/mean": float(sums.sum() / tokens.sum()), f"{name}/max": float(greatest.max())}
 
 
 def finite(drawn: Sequence[Rollout]) -> Sequence[Rollout]:

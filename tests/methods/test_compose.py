@@ -19,6 +19,7 @@ from manyminds.methods.meml_grpo import MEMLGRPO
 from manyminds.methods.method import Method
 from manyminds.methods.terms import ClippedSurrogate
 from manyminds.metrics import of_groups
+from manyminds.records import Scored
 from toy_methods import (
     Again,
     Clip,
@@ -154,6 +155,15 @@ def test_credit_is_refined_in_a_chain_also_per_token() -> None:
     assert [s.advantage for s in credited.answers[0].scored] == [pytest.approx(one) for one in due]
     assert [e.advantage for e in lesson_of(method, [given]).updates[0].examples[:3]] == [pytest.approx(o) for o in due]
     assert method.describe()["refine"] == "toy_methods:Faded + again"
+
+
+def test_credit_per_token_is_one_number_per_token() -> None:
+    class Short(Faded):
+        def faded(self, scored: Scored) -> tuple[float, ...]:
+            return super().faded(scored)[:-1]
+
+    with pytest.raises(ValueError, match="`refine` gave 0 numbers to 1 tokens"):
+        credits(composed(Short()))
 
 
 def test_a_trace_among_the_answers_shares_the_baseline_and_is_nobodys_answer() -> None:

@@ -24,12 +24,15 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from typer.testing import CliRunner
 
 from families import write
+from manyminds.cli import app
 from manyminds.durable import read_jsonl
 from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer
-from manyminds.loading import load_model, outline
+from manyminds.export import export
+from manyminds.loading import load, load_model, outline
 from manyminds.preview import preview
 from manyminds.records import PLAIN, Expert, Question
 from manyminds.run import train
@@ -239,10 +242,11 @@ def test_code_that_comes_with_a_model_is_not_executed(own: Path, tmp_path: Path)
     assert not (tmp_path / "executed").exists()
 
 
-def test_code_that_is_trusted_is_executed_and_told(own: Path, tmp_path: Path) -> None:
+def test_code_that_is_trusted_is_executed_and_told(own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny(tmp_path, model=str(own), warmup=None, trust_remote_code=True, steps=1, lora=None)
     seen = preview(recipe)
-    assert any("Python code that comes with the model is executed" in note for note in seen.notes)
+    assert seen.model.parameters > 0
+    assert f"Python code that comes with the model '{own}' is executed" in caplog.text
     assert (tmp_path / "executed").exists()
     train(recipe)
     told = [note["text"] for note in read_jsonl(recipe.folder / "notes.jsonl")]
@@ -251,3 +255,27 @@ def test_code_that_is_trusted_is_executed_and_told(own: Path, tmp_path: Path) ->
     model, _ = load_model(saved, 0, trust=True)
     assert type(model).__name__ == "OwnForCausalLM"
     refused(saved, "comes with Python code of its own")
+    with pytest.raises(UserError, match="give --trust-remote-code"):
+        export(recipe.folder, tmp_path / "out")
+    assert export(recipe.folder, tmp_path / "out", trust=True).difference < 1e-5
+    for arguments in (["export", str(recipe.folder), str(tmp_path / "two")], ["eval", str(recipe.folder)]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2, done.output
+        assert "give --trust-remote-code" in done.stderr
+
+
+def test_another_model_than_the_recipes_is_not_trusted(own: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(own, tmp_path / "other"))
+    recipe = tiny(tmp_path, model=str(own), warmup=None, trust_remote_code=True)
+    assert recipe.trusts(own)
+    assert recipe.trusts(recipe.folder / "checkpoints" / "step-000001" / "model")
+    assert not recipe.trusts(other)
+    with pytest.raises(UserError, match="comes with Python code of its own"):
+        load(recipe, other)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_trusted_code_makes_no_quantised_weights_trainable(own: Path) -> None:
+    configured(own, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(UserError, match=r"quantised weights \(gptq\)"):
+        outline(own, 0, trust=True)

@@ -153,6 +153,28 @@ def test_a_reward_that_always_hangs_is_not_waited_for_to_the_end() -> None:
         assert not any("waited for" in problem for problem in problems)
 
 
+def test_raising_at_once_says_so_also_of_the_first_of_many_answers() -> None:
+    config = JudgeConfig(workers=1, on_error="raise")
+    texts = ("raise", *(f"#{i}" for i in range(23)))
+    with (
+        Judge([hostile], extract, config=config) as judge,
+        pytest.raises(UserError, match=r"with ValueError: no; mend it, or set `judge\.on_error` to zero or skip"),
+    ):
+        judge(rollouts(*texts))
+
+
+def test_a_hanging_reward_is_looked_at_a_few_times_only() -> None:
+    @reward
+    def hangs(response: str) -> float:
+        time.sleep(60.0)
+        return 1.0
+
+    with Judge([hangs], extract, config=JudgeConfig(deadline=0.2, workers=1)) as judge:
+        failures = [verdict.failures["hangs"] for _, verdict in judge.look(QUESTION, [f"#{i}" for i in range(12)])]
+    assert failures[:5] == ["it did not return within 0.2 s"] * 5
+    assert set(failures[5:]) == {NOT_WAITED_FOR}
+
+
 def test_a_sample_that_is_skipped_leaves_its_group() -> None:
     skipping = CONFIG.model_copy(update={"on_error": "skip"})
     other = Question("r", "1+1", "2", extras={"level": 3})

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from manyminds.commands.console import AsJson, Overrides, RecipePath, consoles, print_json, told
+from manyminds.commands.console import AsJson, Overrides, RecipePath, Trust, consoles, print_json, told
 from manyminds.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(metavar="PATH", help="The model: a Hugging Face folder.", show_default=False)
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a model can do under every prompt.
@@ -123,9 +124,12 @@ def evaluate(
     if folder and not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder}: is not the folder of a run (it has no recipe.yaml); give one, or a recipe's path")
     recipe = load_recipe(folder / "recipe.yaml" if folder else place)
+    if trust and not folder:
+        raise UserError("--trust-remote-code is for the folder of a run; a recipe says trust_remote_code: true")
     chosen = model or (newest(folder) if folder else recipe.model)
     text, bars = consoles(as_json)
-    loaded = load(recipe, chosen)
+    # A run's folder may be somebody else's, so its recipe is no permission to execute what it brings.
+    loaded = load(recipe, chosen, trust=trust if folder else None)
     for note in loaded.notes:
         Console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
     with bars.status("asking the validation and test questions") if bars.is_terminal else Quiet():

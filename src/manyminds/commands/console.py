@@ -43,6 +43,9 @@ Overrides = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Of a run's folder: execute code that comes with its model.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs; write nothing.")]
 ResumeOption = Annotated[
     Resume | None,

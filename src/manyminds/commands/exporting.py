@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from manyminds.commands.checking import plain
-from manyminds.commands.console import AsJson, consoles, print_json, told
+from manyminds.commands.console import AsJson, Trust, consoles, print_json, told
 
 
 class Weights(StrEnum):
@@ -34,6 +34,7 @@ def export(
         bool,
         typer.Option("--best", help="The checkpoint that was best on validation questions."),
     ] = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run's model as a plain Hugging Face folder.
@@ -51,7 +52,7 @@ def export(
     """
     from manyminds.export import export as write
 
-    made = write(run, out, expert=expert, dtype=dtype.value, best=best)
+    made = write(run, out, expert=expert, dtype=dtype.value, best=best, trust=trust)
     if as_json:
         print_json({"folder": str(made.folder), "difference": made.difference, "expert": expert, "dtype": dtype.value})
         return

@@ -145,7 +145,7 @@ def _ask_model(model: str, wanted: list[Want], recipe: Recipe, decoding: Decodin
     from manyminds.sampling.transformers_sampler import TransformersSampler
 
     lora = recipe.lora if model == recipe.model else None
-    causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=lora, trust=recipe.trust_remote_code)
+    causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=lora, trust=recipe.trusts(model))
     renderer = Renderer(
         tokenizer, context_of(causal.config, tokenizer), decoding.max_tokens, recipe.chat_template_kwargs
     )

@@ -132,7 +132,8 @@ class Composed:
     def credit(self, groups: Sequence[Group], memory: tuple[Any, ...], progress: Progress) -> tuple[Group, ...]:
         """The same groups with every answer's advantage filled in by the owner of `advantage`, then refined in a chain.
 
-        Groups with equally many answers are credited in one call, so that a method may look across the step.
+        Groups with equally many answers are credited in one call, so that a method may look across the step. Raises
+        ValueError for credit per token that is not one number per token.
         """
         owner = self._owners["advantage"]
         by_count: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -150,6 +151,9 @@ class Composed:
         ]
         for layer, its in zip(self.layers, memory, strict=True):
             groups = layer.refine(groups, its, progress)
+        for scored in (s for group in groups for answers in group.answers for s in answers.scored):
+            if isinstance(scored.advantage, tuple) and len(scored.advantage) != len(scored.rollout.ids):
+                raise ValueError(f"`refine` gave {len(scored.advantage)} numbers to {len(scored.rollout.ids)} tokens")
         return tuple(groups)
 
     def learn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ def read_config(place: str, trust: bool = False) -> Any:
     """
     if Path(place).is_dir():
         _check_json(Path(place))
+    if trust:
+        logging.getLogger("manyminds").warning(trusting(place))
     with _own_code_refused(place):
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust)
     _check_kind(place, config, trust)
@@ -83,6 +86,11 @@ def read_tokenizer(place: str, trust: bool = False) -> Any:
     return made
 
 
+def trusting(place: str) -> str:
+    """What is told before code that comes with a model is executed."""
+    return f"trust_remote_code is on: Python code that comes with the model '{place}' is executed in this process"
+
+
 @contextmanager
 def _own_code_refused(place: str) -> Iterator[None]:
     """Turns what transformers says of code that comes with the model into a sentence of the recipe's words."""
@@ -93,13 +101,12 @@ def _own_code_refused(place: str) -> Iterator[None]:
             raise
         raise UserError(
             f"model: '{place}' comes with Python code of its own, which is not executed; give a model that "
-            "transformers knows, or, if you have read the code and trust it, set trust_remote_code: true in the recipe"
+            "transformers knows, or, if you have read the code and trust it, set trust_remote_code: true in the recipe "
+            "whose `model` it is (for the folder of a run: give --trust-remote-code)"
         ) from error
 
 
 def _check_kind(place: str, config: Any, trust: bool) -> None:
-    if trust and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
-        return
     named = ", ".join(config.architectures or ()) or config.model_type
     mapping: Any = MODEL_FOR_CAUSAL_LM_MAPPING
     kinds = mapping.get(type(config), ())
@@ -110,18 +117,20 @@ def _check_kind(place: str, config: Any, trust: bool) -> None:
             f"model: '{place}' ({named}) has parts besides its language model ({', '.join(sorted(parts))}), which are "
             "not trained here; give a text-only model of the family"
         )
+    if quantised := getattr(config, "quantization_config", None):
+        how = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        raise UserError(
+            f"model: '{place}' has quantised weights ({getattr(how, 'value', how)}), which cannot be trained; give the "
+            "model that it was made from"
+        )
+    if trust and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return
     decodes = getattr(config, "is_decoder", True) and not getattr(config, "is_encoder_decoder", False)
     if not known or not decodes or (config.architectures and not known & set(config.architectures)):
         wanted = " or ".join(sorted(known) if known and decodes else ["Qwen2ForCausalLM", "LlamaForCausalLM"])
         raise UserError(
             f"model: '{place}' is a {named} by its config.json, not a decoder-only language model; give one, such as a "
             f"{wanted}"
-        )
-    if quantised := getattr(config, "quantization_config", None):
-        how = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        raise UserError(
-            f"model: '{place}' has quantised weights ({getattr(how, 'value', how)}), which cannot be trained; give the "
-            "model that it was made from"
         )
 
 

@@ -14,7 +14,7 @@ from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
 from manyminds.rewards.asking import Asker
-from manyminds.rewards.probes import of_all
+from manyminds.rewards.probes import Problem, of_all
 from manyminds.rewards.quarantine import Quarantine
 from manyminds.rewards.resolve import Entry, resolve_all
 from manyminds.rewards.reward import Reward
@@ -96,15 +96,21 @@ class Judge:
 
     def score(self, question: Question, text: str) -> float:
         """The weighted sum for `text` as an answer to the question; nothing is standardised, as there is no group."""
-        alone = [replace(reward, normalise="none") for reward in self.rewards]
-        return sums([self._verdict(question, text)], alone)[0]
+        return self.look(question, [text])[0][0]
 
     def parts(self, question: Question, text: str) -> dict[str, float | None]:
         """What each reward gives `text` as an answer to the question, before weights; None where it is not asked."""
-        return self._verdict(question, text).parts
+        return self.look(question, [text])[0][1].parts
 
-    def check(self, questions: Iterable[Question], answer_form: str = "{answer}") -> tuple[str, ...]:
-        """What is wrong with the rewards on these questions, a sentence each; nothing if all is well.
+    def look(self, question: Question, texts: Sequence[str]) -> list[tuple[float, Verdict]]:
+        """Of each text as an answer to the question: the weighted sum, not standardised, and what each reward said. A
+        reward that fails on several of them is asked no further."""
+        verdicts = self._verdicts([_written(question, text) for text in texts], self.rewards, PATIENCE)
+        alone = [replace(reward, normalise="none") for reward in self.rewards]
+        return list(zip(sums(verdicts, alone), verdicts, strict=True))
+
+    def check(self, questions: Iterable[Question], answer_form: str = "{answer}") -> tuple[Problem, ...]:
+        """What is wrong with the rewards on these questions; nothing if all is well.
 
         The first reward is the verifier: it must give 1 to the gold answer (written in the task's `answer_form`)
         and to the worked solution, and 0 to every trick (probes.py). No reward may fail on any of them. Gates do not
@@ -113,7 +119,7 @@ class Judge:
         """
         tried = list(of_all(list(questions), answer_form))
         samples = [self._sample(_written(question, probe.text)) for _, question, probe in tried]
-        problems: list[tuple[int, str]] = []
+        problems: list[tuple[int, Problem]] = []
         for reward in self.rewards:
             asked = [n for n, (at, _, probe) in enumerate(tried) if not reward.paid or (at == 0 and not probe.long)]
             outcomes = self._ask(reward, [samples[n] for n in asked], PATIENCE)
@@ -121,12 +127,12 @@ class Judge:
                 place, question, probe = tried[n]
                 who = f"{question.source}: {reward.name}" if question.source else reward.name
                 subject = f"{probe.what} ({probe.text[-40:]!r}) of question {question.id!r}"
-                if outcome.failure == NOT_WAITED_FOR:
-                    continue
-                if why := outcome.failure or outcome.unanswered:
-                    problems.append((place, f"{who} fails on {subject}: {why}."))
-                elif reward is self.rewards[0] and (outcome.value or 0.0) != probe.due:
-                    problems.append((place, f"{who} gives {subject} {outcome.value}, not {probe.due:g}."))
+                why = outcome.failure or outcome.unanswered
+                if why and why != NOT_WAITED_FOR:
+                    problems.append((place, Problem(f"{who} fails on {subject}: {why}.")))
+                elif not why and reward is self.rewards[0] and (outcome.value or 0.0) != probe.due:
+                    said = f"{who} gives {subject} {outcome.value}, not {probe.due:g}."
+                    problems.append((place, Problem(said, fooled=not probe.due)))
         return tuple(problem for _, problem in sorted(problems, key=lambda one: one[0]))
 
     def _judged(
@@ -142,7 +148,10 @@ class Judge:
         scored = (Scored(*its) for its in zip(rollouts, totals, [verdict.parts for verdict in verdicts], strict=True))
         return tuple(scored), verdicts
 
-    def _verdicts(self, rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> list[Verdict]:
+    def _verdicts(
+        self, rollouts: Sequence[Rollout], rewards: Sequence[Reward], patience: float | None = None
+    ) -> list[Verdict]:
+        """What each reward says of each answer; `patience` by default what the configuration leaves."""
         verdicts = [Verdict(rollout.prompt.group_id) for rollout in rollouts]
         samples = [self._sample(rollout) for rollout in rollouts]
         for reward in rewards:
@@ -151,7 +160,8 @@ class Judge:
                 if not verdict.open(reward):
                     verdict.shut.add(reward.name)
             asked = [i for i, verdict in enumerate(verdicts) if reward.name not in verdict.shut]
-            outcomes = self._ask(reward, [samples[i] for i in asked], self._patience(len(asked)))
+            its = self._patience(len(asked)) if patience is None else patience
+            outcomes = self._ask(reward, [samples[i] for i in asked], its)
             for i, outcome in zip(asked, outcomes, strict=True):
                 verdicts[i].take(reward.name, outcome)
         return verdicts
@@ -162,9 +172,6 @@ class Judge:
             return 0
         return int(self.config.max_error_rate * asked) if asked >= ENOUGH else math.inf
 
-    def _verdict(self, question: Question, text: str) -> Verdict:
-        return self._verdicts([_written(question, text)], self.rewards)[0]
-
     def _sample(self, rollout: Rollout) -> Sample:
         return Sample(rollout, self.extract, self.state)
 
@@ -172,6 +179,13 @@ class Judge:
         self, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], rewards: Sequence[Reward]
     ) -> None:
         where = f"; what it failed on is in {self._aside.path}" if self._aside.path else ""
+        for rollout, verdict in zip(rollouts, verdicts, strict=True):
+            if verdict.failures and self.config.on_error == "raise":
+                (name, why), *_ = verdict.failures.items()
+                raise UserError(
+                    f"{self.key}: the reward {name!r} failed on an answer to question {rollout.prompt.question.id!r} "
+                    f"with {why}{where}; mend it, or set `judge.on_error` to zero or skip."
+                )
         for reward in rewards:
             asked = [verdict for verdict in verdicts if reward.name not in verdict.shut]
             errors = [verdict.failures[reward.name] for verdict in asked if reward.name in verdict.failures]
@@ -180,13 +194,6 @@ class Judge:
                 raise UserError(
                     f"{self.key}: the reward {reward.name!r} failed on {failed} of {len(asked)} answers, "
                     f"first with {errors[0]}{where}; mend it, or raise `judge.max_error_rate`."
-                )
-        for rollout, verdict in zip(rollouts, verdicts, strict=True):
-            if verdict.failures and self.config.on_error == "raise":
-                (name, why), *_ = verdict.failures.items()
-                raise UserError(
-                    f"{self.key}: the reward {name!r} failed on an answer to question {rollout.prompt.question.id!r} "
-                    f"with {why}{where}; mend it, or set `judge.on_error` to zero or skip."
                 )
 
     def _tell(self, verdicts: Sequence[Verdict]) -> None:

@@ -42,6 +42,17 @@ class Probe:
         return self.text if more <= 0 else f"{self.text[:200]}… and {more:,} characters more"
 
 
+class Problem(str):
+    """A sentence on what is wrong with a reward. `fooled`: it fell for a trick, and may be right otherwise."""
+
+    fooled: bool
+
+    def __new__(cls, sentence: str, fooled: bool = False) -> Problem:
+        made = super().__new__(cls, sentence)
+        made.fooled = fooled
+        return made
+
+
 def probes(question: Question, form: str) -> tuple[Probe, ...]:
     """All probes of a question, its answers written in the task's `form` (with {answer} in the answer's place)."""
 
