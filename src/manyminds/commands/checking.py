@@ -224,6 +224,8 @@ def show_judged(text: Console, seen: Preview, shown: Sequence[dict[str, Any]]) -
         text, "The rewards on this question" if several else f"The verifier, {seen.rewards[0].name}, on this question"
     )
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
     for one in shown:
         parts = (f"{name} {value_of(name, one)}" for name in one["parts"])
         words = Text(" ".join(one["text"].split()), overflow="ellipsis", no_wrap=True)

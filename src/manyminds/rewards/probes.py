@@ -27,8 +27,8 @@ class Probe:
 
     @property
     def name(self) -> str:
-        """What it is, without the article."""
-        return self.what.removeprefix("the ").removeprefix("a ").removeprefix("an ")
+        """What it is, in short."""
+        return self.what.removeprefix("the ").removeprefix("a ").removeprefix("an ").partition(",")[0]
 
     @property
     def long(self) -> bool:
