@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
-    "grpo": "manyminds.methods.grpo:GRPO",
+    "cispo": "manyminds.methods.cispo:CISPO",
+    "dapo": "manyminds.methods.dapo:DAPO",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "dynamic_sampling": "manyminds.methods.dynamic_sampling:DynamicSampling",
+    "grpo": "manyminds.methods.grpo:GRPO",
+    "gspo": "manyminds.methods.gspo:GSPO",
+    "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "rft": "manyminds.methods.rft:RFT",
 }
