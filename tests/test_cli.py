@@ -250,6 +250,14 @@ def test_check_shows_prompts_and_verdicts(there: Path) -> None:
     assert list(there.iterdir()) == []
 
 
+def test_another_method_leaves_behind_what_only_the_one_before_had(there: Path) -> None:
+    """The demo's recipe names a preset, which GRPO does not have; how many questions it asks stays."""
+    done = run("train", DEMO, *SMALL, "method.name=grpo", "method.clip_high=0.28", "--dry-run", "--json")
+    method = json.loads(done.stdout)["recipe"]["method"]
+    assert (method["name"], method["clip_high"]) == ("grpo", 0.28)
+    assert run("train", DEMO, *SMALL, "method.name=meml_grpo", "--dry-run", "--json").exit_code == 0
+
+
 def test_a_term_without_a_coefficient_is_shown_to_be_off(there: Path) -> None:
     for arguments in (["check", DEMO], ["train", DEMO, "--dry-run"]):
         done = run(*arguments, *SMALL, "method.hard_coefficient=0")

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from manyminds import yaml_text
-from manyminds.config import Recipe, dump, parse
+from manyminds.config import SHARED_BY_METHODS, Recipe, dump, parse
 from manyminds.errors import UserError
 from manyminds.sections import Section
 
@@ -39,7 +39,6 @@ OWN: dict[str, Any] = {
     "arms": TypeAdapter(list[str]),
 }
 """The comparison's own keys of an arm or level, and what they may hold."""
-SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
 NO_MATTER = ("name", "output", "arm", "checkpoint", "profile")
 NOT_IN_WARMUP = ("method", "steps", "sampled_tokens", "optimizer")
 PROBE = {"best": "{best}", "warmup_steps": 1, "longer_steps": 1}

@@ -30,6 +30,9 @@ from manyminds.sections import (
     WarmUp,
 )
 
+SHARED_BY_METHODS = ("experts", "questions_per_step", "answers_per_prompt", "rounds")
+"""What stays of a method's settings when another is put in its place."""
+
 LONGEST_NAME, LONGEST_PATH = 200, 1000
 """In bytes. File systems take names of 255, and runs put files with longer names and paths beside and below."""
 
@@ -189,7 +192,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def override_in(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key (`method.clip_low=0.1`) in place; the value is read as YAML. Raises UserError."""
+    """Set one dotted key (`method.clip_low=0.1`) in place; the value is read as YAML. Raises UserError.
+
+    A method of another name keeps only what all methods have: whom it asks, and how much.
+    """
     key, equals, value = override.partition("=")
     shown = _named(override)
     if not equals or not key or yaml_text.unheld(key):
@@ -205,7 +211,10 @@ def override_in(data: dict[str, Any], override: str) -> None:
                 f"override {shown}: {parent} holds {_cut(inner)}, which has no keys of its own; give all of it anew"
             )
         place = inner
-    place[last] = yaml_text.load(value, f"override {shown}", by_line=False)
+    before, place[last] = place.get(last), yaml_text.load(value, f"override {shown}", by_line=False)
+    if key == "method.name" and before != place[last]:
+        for other in set(place) - {"name", *SHARED_BY_METHODS}:
+            del place[other]
 
 
 def parse(data: dict[str, Any], where: str = "recipe", text: str = "", overrides: Sequence[str] = ()) -> Recipe:
