@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hand import START, group, lesson_of, of_kind
 from manyminds.config import dump
 from manyminds.errors import UserError
-from manyminds.methods import build, find
+from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
 from manyminds.methods.dr_grpo import DrGRPO
 from manyminds.methods.grpo import GRPO
@@ -265,7 +265,7 @@ def test_parts_too_are_told_what_the_recipe_left_open() -> None:
     ("name", "sentence"),
     [
         ("meml_gpro", "method.name: there is no method 'meml_gpro'; did you mean 'meml_grpo'?"),
-        ("ppo2", "method.name: there is no method 'ppo2'; known are grpo, dr_grpo, meml_grpo, rft"),
+        ("ppo2", f"method.name: there is no method 'ppo2'; known are {', '.join(METHODS)}"),
         ("toy_methods:Clop", "method.name: 'toy_methods:Clop': the module 'toy_methods' has no 'Clop'"),
         ("no_such_module:Clip", "method.name: 'no_such_module:Clip': there is no module 'no_such_module'"),
         (

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
-    "grpo": "manyminds.methods.grpo:GRPO",
+    "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "grpo": "manyminds.methods.grpo:GRPO",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
+    "reinforce": "manyminds.methods.reinforce:REINFORCE",
+    "reinforce_pp": "manyminds.methods.reinforce_pp:REINFORCEPP",
     "rft": "manyminds.methods.rft:RFT",
+    "rloo": "manyminds.methods.rloo:RLOO",
+    "rs_grpo": "manyminds.methods.rs_grpo:RSGRPO",
 }
 
 
