@@ -71,7 +71,8 @@ def risk_sensitive(rewards: Float[Tensor, "*lead answers"], beta: float) -> Floa
     if beta == 0:
         return centred(rewards)
     credit = torch.expm1(beta * (rewards - exponential_utility(rewards, beta))) / beta
-    return torch.where(_equal(rewards), torch.zeros_like(rewards), credit)
+    # 0 * r makes rewards that are not finite visible, as everywhere here.
+    return torch.where(_equal(rewards), torch.zeros_like(rewards), credit + 0 * rewards)
 
 
 def best_share(rewards: Float[Tensor, "*lead answers"], below: float = 1.0) -> Float[Tensor, "*lead answers"]:
@@ -86,7 +87,6 @@ def best_share(rewards: Float[Tensor, "*lead answers"], below: float = 1.0) -> F
     best = (rewards == rewards.amax(-1, keepdim=True)).to(rewards.dtype)
     m = best.sum(-1, keepdim=True)
     credit = best / m - (best + (1 - best) * below) / answers
-    # 0 * r makes rewards that are not finite visible, as everywhere here.
     return torch.where(_equal(rewards), torch.zeros_like(rewards), credit + 0 * rewards)
 
 
