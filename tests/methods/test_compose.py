@@ -22,9 +22,9 @@ from manyminds.metrics import of_groups
 from toy_methods import (
     Again,
     Clip,
-    Constant,
     Entropy,
     Faded,
+    Generous,
     Halved,
     OneGreedy,
     PolicyOfItsOwn,
@@ -69,7 +69,7 @@ def test_a_part_takes_over_the_asking() -> None:
     assert ask.decoding.temperature == 0
 
 
-@pytest.mark.parametrize("parts", [(Ranked(), Constant()), (Constant(), Ranked())])
+@pytest.mark.parametrize("parts", [(Ranked(), Generous()), (Generous(), Ranked())])
 def test_two_parts_may_not_set_the_same_slot(parts: tuple[Method, ...]) -> None:
     with pytest.raises(UserError) as error:
         composed(*parts)

@@ -157,7 +157,9 @@ def test_one_answer_is_enough() -> None:
     assert build({"name": "reinforce", "answers_per_prompt": 1}).settled(("e0",), 4).answers_per_prompt == 1
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 2}, {"ddof": 2}, {"normalise": "group"}, {"kl_coefficient": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 2}, {"minibatches": 2}, {"ddof": 2}, {"normalise": "group"}, {"kl_coefficient": -1}]
+)
 def test_bad_fields_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(bad))):
         build({"name": "reinforce", **bad})

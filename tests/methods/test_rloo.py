@@ -87,6 +87,7 @@ def test_a_penalty_needs_a_reference() -> None:
     ("fields", "sentence"),
     [
         ({"epochs": 2}, "set policy_loss: clip"),
+        ({"minibatches": 2}, "set policy_loss: clip"),
         ({"policy_loss": "clip", "kl_coefficient": 0.1}, "kl_coefficient is a part of policy_loss: reinforce"),
         ({"kl_coefficient": -0.1}, "greater than or equal to 0"),
         ({"scale": "std"}, "Input should be 'none'"),

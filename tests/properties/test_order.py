@@ -14,7 +14,7 @@ from manyminds.methods.compose import Composed
 from manyminds.records import Group
 from properties.arrangements import SEEDS
 from properties.learning import Told, added, differences, learnt, weighed
-from properties.subjects import Spec, composed
+from properties.subjects import Spec, composed, whole
 from properties.workload import SHAPES, Shape, Workload, few, made
 
 Groups = tuple[Group, ...]
@@ -45,6 +45,7 @@ ORDERS: dict[str, Callable[[Groups, Random], Groups]] = {
     "answers": answers,
 }
 EXCEPTIONS: dict[tuple[str, str], tuple[Spec, str]] = {
+    ("grpo, minibatches", "questions"): ({"minibatches": 2}, "a mini-batch is of questions in their order"),
     ("meml_grpo", "experts"): ({}, "of several best (or worst) experts the first is taken (mutual_ties: lowest)"),
     ("meml_grpo, hard_capacity", "questions"): (
         {"hard_capacity": 2, "hard_wrong": 1, "hard_probability": 1.0},
@@ -78,7 +79,7 @@ def turned(workload: Workload, order: str, seed: int) -> Workload:
 )
 def test_the_order_counts_for_nothing(name: str, order: str) -> None:
     """As published, with a buffer that does not overflow; but for exceptions."""
-    method = composed({"name": name})
+    method = composed(whole({"name": name}))
 
     @few(3)
     @given(SHAPES, SEEDS)

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
+    "cispo": "manyminds.methods.cispo:CISPO",
+    "dapo": "manyminds.methods.dapo:DAPO",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "dynamic_sampling": "manyminds.methods.dynamic_sampling:DynamicSampling",
     "grpo": "manyminds.methods.grpo:GRPO",
+    "gspo": "manyminds.methods.gspo:GSPO",
+    "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "reinforce": "manyminds.methods.reinforce:REINFORCE",
     "reinforce_pp": "manyminds.methods.reinforce_pp:REINFORCEPP",

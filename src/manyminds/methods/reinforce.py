@@ -41,6 +41,7 @@ class REINFORCE(GRPO):
     scale: Literal["none"] = "none"
     average: Literal["over_sequences", "over_tokens", "mean_of_sums"] = "mean_of_sums"
     epochs: Literal[1] = 1
+    minibatches: Literal[1] = 1
     normalise: Literal["none", "batch"] = "none"
     ddof: Literal[0, 1] = 0
     kl_coefficient: float = Field(0.0, ge=0, allow_inf_nan=False)

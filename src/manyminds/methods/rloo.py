@@ -26,7 +26,7 @@ from manyminds.records import Progress
 class RLOO(GRPO):
     """REINFORCE with the mean of the other answers as baseline.
 
-    `policy_loss: clip` is the clipped surrogate, token by token, which allows several `epochs`.
+    `policy_loss: clip` is the clipped surrogate, token by token, which allows several `epochs` and `minibatches`.
     """
 
     paper: ClassVar[str] = (
@@ -43,8 +43,10 @@ class RLOO(GRPO):
 
     @model_validator(mode="after")
     def _only_with_a_ratio(self) -> RLOO:
-        if self.policy_loss == "reinforce" and self.epochs > 1:
-            raise ValueError("epochs above 1 need a ratio to the policy that drew the answers: set policy_loss: clip")
+        if self.policy_loss == "reinforce" and self.epochs * self.minibatches > 1:
+            raise ValueError(
+                "epochs and minibatches above 1 need a ratio to the policy that drew the answers: set policy_loss: clip"
+            )
         if self.policy_loss == "clip" and self.kl_coefficient:
             raise ValueError("kl_coefficient is a part of policy_loss: reinforce; the clipped loss has none")
         return self
