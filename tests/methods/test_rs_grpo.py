@@ -171,6 +171,16 @@ def test_in_meml_grpo_it_is_the_credit_and_nothing_else() -> None:
     assert [g for (g,) in told.gradients] == pytest.approx([-max(a, 0) / 8 for a in due], abs=1e-6)
 
 
+def test_the_paper_s_setting_leaves_out_groups_without_a_signal() -> None:
+    method = composed({"name": "dynamic_sampling"}, experts=("e0",))
+    memory = method.initial_memory()
+    given = [group([row], name=name) for row, name in (([1, 0, 0, 0], "q"), ([1] * 4, "qq"), ([0] * 4, "qqq"))]
+    kept = [g for g in given if method.keeps(g, memory)]
+    assert kept == given[:1]
+    told = evaluated(method, lesson_of(method, kept).updates[0].examples, says)
+    assert [g for (g,) in told.gradients] == pytest.approx([-0.922469 / 4] + [0.307490 / 4] * 3, abs=1e-6)
+
+
 def test_credit_has_one_owner() -> None:
     with pytest.raises(UserError, match="'rs_grpo' and 'dr_grpo' both set 'advantage'"):
         Composed(build({"name": "grpo", "with": [{"name": "rs_grpo"}, {"name": "dr_grpo"}]}))
