@@ -2,16 +2,17 @@
 
     PYTHONPATH=examples manyminds train examples/custom.yaml
 
-BestOfGroup is GRPO with another credit. In a group of G answers, m of which share the highest reward,
+ByRank is GRPO with another credit: how many answers of the group an answer beats, less how many beat it,
 
-    A_g = 1/m - 1/G   for those m,        A_g = -below / G   for the others.
+    A_g = (worse - better) / G,        scaled by `below` where it is negative.
 
-A lone right answer among eight gets 7/8, each of seven right ones 1/56: what is rare teaches most. Limits: equal
-rewards (m = G) give exactly 0; with `below` 1 a group's advantages add up to 0.
+Only the order of the rewards counts, not their scale. Limits: equal rewards give exactly 0; with `below` 1 a group's
+advantages add up to 0; with rewards 0 and 1 it is then r - mean r, the credit of Dr. GRPO.
 """
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any, ClassVar
 
 import torch
@@ -23,29 +24,27 @@ from manyminds.methods.method import Method
 from manyminds.records import Group, Progress
 
 
-class BestOfGroup(GRPO):
-    """GRPO in which a group's best answers share one unit of credit; `below` scales what the others lose."""
+class ByRank(GRPO):
+    """GRPO with an answer's rank in its group as credit; `below` scales what those below the middle lose."""
 
-    summary: ClassVar[str] = "The best answers of a group share one unit of credit."
+    summary: ClassVar[str] = "An answer's rank in its group is its credit."
 
     below: float = Field(1.0, ge=0)
 
     def advantage(self, rewards: Tensor, progress: Progress) -> Tensor:
         """One number per answer; a row is what one expert answered to one question."""
-        answers = rewards.shape[-1]
-        best = (rewards == rewards.amax(-1, keepdim=True)).to(rewards.dtype)
-        m = best.sum(-1, keepdim=True)
-        credit = best / m - (best + (1 - best) * self.below) / answers
-        return torch.where(m == answers, torch.zeros_like(credit), credit)
+        credit = (rewards[..., :, None] - rewards[..., None, :]).sign().mean(-1)
+        return torch.where(credit < 0, self.below * credit, credit)
 
 
-class MixedGroups(Method):
-    """A part: keep a question only if some expert answered it both right and wrong, and ask others in its place."""
+class NotTooEasy(Method):
+    """A part: keep a question only if at most this share of all answers to it is right, and ask others in its place."""
 
-    summary: ClassVar[str] = "Questions on which no expert's answers differ are replaced."
+    summary: ClassVar[str] = "Questions that are nearly always answered right are replaced."
 
     rounds: int = Field(3, ge=1)
+    most: float = Field(0.75, ge=0, le=1)
 
     def keeps(self, group: Group, memory: Any) -> bool:
-        """Whether the question carries a signal."""
-        return any(0 < answers.wrong < len(answers.scored) for answers in group.answers)
+        """Whether the question is worth the time."""
+        return fmean(answers.mean for answers in group.answers) <= self.most

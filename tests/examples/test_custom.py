@@ -34,7 +34,7 @@ def _as_the_reader_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def composed(*parts: dict[str, Any], **fields: Any) -> Composed:
-    spec = {"name": "custom_method:BestOfGroup", "experts": ("one", "two"), "with": list(parts)}
+    spec = {"name": "custom_method:ByRank", "experts": ("one", "two"), "with": list(parts)}
     return Composed(build(spec | fields))
 
 
@@ -54,11 +54,10 @@ def advantages(method: Composed, given: Group) -> list[list[float]]:
     return [[s.advantage for s in a.scored] for a in credited.answers]
 
 
-def test_the_best_share_one_unit_of_credit() -> None:
-    rows = advantages(composed(), group(one=[1, 0, 0, 0], two=[1, 1, 0, 1]))
-    assert rows[0] == [0.75, -0.25, -0.25, -0.25]
-    assert rows[1] == pytest.approx([1 / 12, 1 / 12, -1 / 4, 1 / 12])
-    assert sum(rows[1]) == pytest.approx(0)
+def test_an_answer_is_credited_by_how_many_it_beats() -> None:
+    rows = advantages(composed(), group(one=[1, 0, 0, 0], two=[0.9, 0.1, 0.2, 0.1]))
+    assert rows == [[0.75, -0.25, -0.25, -0.25], [0.75, -0.5, 0.25, -0.5]]
+    assert advantages(composed(), group(one=[90, 10, 20, 10], two=[1, 1, 0, 1])) == [rows[1], [0.25, 0.25, -0.75, 0.25]]
 
 
 def test_equal_rewards_give_exactly_nothing() -> None:
@@ -66,7 +65,7 @@ def test_equal_rewards_give_exactly_nothing() -> None:
         assert advantages(composed(below=below), group(one=[1, 1, 1], two=[0, 0, 0])) == [[0.0] * 3, [0.0] * 3]
 
 
-def test_below_scales_what_the_others_lose() -> None:
+def test_below_scales_what_is_lost() -> None:
     assert advantages(composed(below=0.0), group(one=[1, 0], two=[0, 1])) == [[0.5, 0.0], [0.0, 0.5]]
     assert advantages(composed(below=0.5), group(one=[1, 0], two=[0, 1])) == [[0.5, -0.25], [-0.25, 0.5]]
 
@@ -74,26 +73,26 @@ def test_below_scales_what_the_others_lose() -> None:
 def test_what_is_not_overridden_is_grpo() -> None:
     custom, grpo = composed(), Composed(build({"name": "grpo"}))
     assert custom.terms(NOW) == grpo.terms(NOW)
-    assert custom.describe() == {"ask": "custom_method:BestOfGroup", "advantage": "custom_method:BestOfGroup"} | {
-        "term policy": "custom_method:BestOfGroup",
-        "examples": "custom_method:BestOfGroup",
+    assert custom.describe() == {"ask": "custom_method:ByRank", "advantage": "custom_method:ByRank"} | {
+        "term policy": "custom_method:ByRank",
+        "examples": "custom_method:ByRank",
     }
 
 
-def test_the_part_keeps_mixed_questions_only() -> None:
-    method = composed({"name": "custom_method:MixedGroups", "rounds": 4})
+def test_the_part_replaces_what_is_too_easy() -> None:
+    method = composed({"name": "custom_method:NotTooEasy", "rounds": 4, "most": 0.5})
     memory = method.initial_memory()
-    kept = [group(one=[1, 0], two=[0, 0]), group(one=[0, 0], two=[0, 1])]
-    refused = [group(one=[1, 1], two=[0, 0]), group(one=[1, 1], two=[1, 1]), group(one=[0, 0], two=[0, 0])]
-    assert [method.keeps(g, memory) for g in kept + refused] == [True, True, False, False, False]
+    kept = [group(one=[1, 1], two=[0, 0]), group(one=[0, 0], two=[0, 1]), group(one=[0, 0], two=[0, 0])]
+    refused = [group(one=[1, 1], two=[0, 1]), group(one=[1, 1], two=[1, 1])]
+    assert [method.keeps(g, memory) for g in kept + refused] == [True, True, True, False, False]
     assert method.rounds == 4
-    assert method.describe()["keeps"] == "custom_method:MixedGroups"
+    assert method.describe()["keeps"] == "custom_method:NotTooEasy"
 
 
 def test_the_method_may_be_a_part_too() -> None:
     base = {"name": "meml_grpo", "preset": "tuned", "experts": ("one", "two")}
-    joined = Composed(build(base | {"with": [{"name": "custom_method:BestOfGroup"}]}))
-    assert joined.describe()["advantage"] == "custom_method:BestOfGroup"
+    joined = Composed(build(base | {"with": [{"name": "custom_method:ByRank"}]}))
+    assert joined.describe()["advantage"] == "custom_method:ByRank"
     assert advantages(joined, group(one=[1, 0], two=[0, 0])) == [[0.5, -0.5], [0.0, 0.0]]
     assert {t.name for t in joined.terms(NOW)} == {"policy", "mutual", "hard"}
 
@@ -106,13 +105,13 @@ def test_the_page_shows_who_says_what() -> None:
 
 def test_two_parts_with_credit_of_their_own_are_refused() -> None:
     dr_grpo = {"name": "dr_grpo"}
-    with pytest.raises(UserError, match="'custom_method:BestOfGroup' and 'dr_grpo' both set 'advantage'"):
-        Composed(build({"name": "meml_grpo", "with": [{"name": "custom_method:BestOfGroup"}, dr_grpo]}))
+    with pytest.raises(UserError, match="'custom_method:ByRank' and 'dr_grpo' both set 'advantage'"):
+        Composed(build({"name": "meml_grpo", "with": [{"name": "custom_method:ByRank"}, dr_grpo]}))
 
 
 def test_a_misspelt_class_is_named() -> None:
-    with pytest.raises(UserError, match="the module 'custom_method' has no 'BestOfGroups'"):
-        build({"name": "custom_method:BestOfGroups"})
+    with pytest.raises(UserError, match="the module 'custom_method' has no 'ByRanks'"):
+        build({"name": "custom_method:ByRanks"})
 
 
 def judge() -> Judge:
@@ -182,12 +181,12 @@ def test_the_custom_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = load_recipe("examples/custom.yaml", [*TINY, f"output={tmp_path}", 'task.rewards=["even:even_length"]'])
     result = train(recipe)
-    assert result.folder == tmp_path / "custom" / "best_of_group"
+    assert result.folder == tmp_path / "custom" / "by_rank"
     lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert all(0 < line["reward"] < 1 and line["grad_norm"] > 0 for line in lines)
     again = load_recipe(result.folder / "recipe.yaml").method
-    assert (again.name, again.parts[0].name) == ("custom_method:BestOfGroup", "custom_method:MixedGroups")
+    assert (again.name, again.parts[0].name) == ("custom_method:ByRank", "custom_method:NotTooEasy")
     assert (again.model_dump()["below"], again.parts[0].rounds) == (0.5, 2)
 
 

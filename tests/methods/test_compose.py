@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hand import START, group, lesson_of, of_kind
 from manyminds.config import dump
 from manyminds.errors import UserError
-from manyminds.methods import build, find
+from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
 from manyminds.methods.dr_grpo import DrGRPO
 from manyminds.methods.grpo import GRPO
@@ -23,9 +23,9 @@ from manyminds.records import Scored
 from toy_methods import (
     Again,
     Clip,
-    Constant,
     Entropy,
     Faded,
+    Generous,
     Halved,
     OneGreedy,
     PolicyOfItsOwn,
@@ -70,7 +70,7 @@ def test_a_part_takes_over_the_asking() -> None:
     assert ask.decoding.temperature == 0
 
 
-@pytest.mark.parametrize("parts", [(Ranked(), Constant()), (Constant(), Ranked())])
+@pytest.mark.parametrize("parts", [(Ranked(), Generous()), (Generous(), Ranked())])
 def test_two_parts_may_not_set_the_same_slot(parts: tuple[Method, ...]) -> None:
     with pytest.raises(UserError) as error:
         composed(*parts)
@@ -275,7 +275,7 @@ def test_parts_too_are_told_what_the_recipe_left_open() -> None:
     ("name", "sentence"),
     [
         ("meml_gpro", "method.name: there is no method 'meml_gpro'; did you mean 'meml_grpo'?"),
-        ("ppo2", "method.name: there is no method 'ppo2'; known are cispo, dapo, dr_grpo, "),
+        ("ppo2", f"method.name: there is no method 'ppo2'; known are {', '.join(METHODS)}"),
         ("toy_methods:Clop", "method.name: 'toy_methods:Clop': the module 'toy_methods' has no 'Clop'"),
         ("no_such_module:Clip", "method.name: 'no_such_module:Clip': there is no module 'no_such_module'"),
         (

@@ -35,9 +35,12 @@ TINY: Spec = {
 }
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
+    "below": (0.0,),
+    "beta": (0.0, 8.0, -2.0),
     "clip_high": (0.0,),
     "epochs": (2,),
     "hard_coefficient": (0.0,),
+    "kl_coefficient": (0.1,),
     "minibatches": (1, 2),
     "mutual_answers": (1,),
     "mutual_coefficient": (0.0,),
@@ -46,7 +49,7 @@ MORE: dict[str, tuple[Any, ...]] = {
     "student": ("alpha",),
 }
 """Further values of fields whose type names none."""
-OWN = ("custom_method:BestOfGroup", "custom_method:MixedGroups")
+OWN = ("custom_method:ByRank", "custom_method:NotTooEasy")
 TOYS = tuple(
     f"toy_methods:{name}"
     for name, kind in inspect.getmembers(toy_methods, inspect.isclass)

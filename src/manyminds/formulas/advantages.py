@@ -34,6 +34,82 @@ def standardised(
     return torch.where(_equal(rewards), torch.zeros_like(rewards), difference / (variance.sqrt() + floor))
 
 
+def leave_one_out(rewards: Float[Tensor, "*lead answers"]) -> Float[Tensor, "*lead answers"]:
+    """A_g = r_g - mean of the other answers' rewards: a baseline that does not contain the answer it is for.
+
+    The same as centred(r) * answers / (answers - 1). Limits: equal rewards and a group of one, which has no others,
+    give exactly 0; the advantages of a group sum to 0.
+    Source: RLOO (Kool et al. 2019; arXiv 2402.14740, eq. 8).
+    """
+    answers = rewards.shape[-1]
+    return centred(rewards) * (answers / max(answers - 1, 1))
+
+
+def exponential_utility(rewards: Float[Tensor, "*lead answers"], beta: float) -> Float[Tensor, "*lead 1"]:
+    """J = 1/beta log mean_g exp(beta r_g): what a group is worth to who seeks risk (beta > 0) or avoids it.
+
+    `beta` has the unit of 1 / reward. Limits: beta = 0 is the mean; beta -> +-inf the largest or smallest reward; equal
+    rewards are worth what each is; a constant added to all rewards is added to J. Nothing overflows: the exponents
+    count from the largest, and none is above 0.
+    Source: RS-GRPO (arXiv 2509.24261).
+    """
+    if beta == 0:
+        return rewards.mean(-1, keepdim=True)
+    top = rewards.amax(-1, keepdim=True) if beta > 0 else rewards.amin(-1, keepdim=True)
+    return top + torch.expm1(beta * (rewards - top)).mean(-1, keepdim=True).log1p() / beta
+
+
+def risk_sensitive(rewards: Float[Tensor, "*lead answers"], beta: float) -> Float[Tensor, "*lead answers"]:
+    """A_g = (exp(beta (r_g - J)) - 1) / beta with J = exponential_utility(r, beta); not divided by a spread.
+
+    Limits: beta = 0 is `centred`; as beta grows, A -> (answers / m - 1) / beta for the m best answers and -1 / beta for
+    the others; -1 / beta <= A <= (answers - 1) / beta for beta > 0. A group's advantages sum to 0, equal rewards and a
+    group of one give exactly 0, a constant added to all rewards changes nothing. A factor c on all rewards is one on
+    beta: A(c r, beta) = c A(r, c beta). So the rewards' range comes before the choice of beta.
+    Source: RS-GRPO (arXiv 2509.24261), in the form that does not overflow.
+    """
+    if beta == 0:
+        return centred(rewards)
+    credit = torch.expm1(beta * (rewards - exponential_utility(rewards, beta))) / beta
+    # 0 * r makes rewards that are not finite visible, as everywhere here.
+    return torch.where(_equal(rewards), torch.zeros_like(rewards), credit + 0 * rewards)
+
+
+def best_share(rewards: Float[Tensor, "*lead answers"], below: float = 1.0) -> Float[Tensor, "*lead answers"]:
+    """A_g = 1/m - 1/answers for the m answers that share the highest reward, -below / answers for the others.
+
+    Limits: equal rewards (m = answers) and a group of one give exactly 0; with below = 1 the advantages of a group sum
+    to 0; only which answers are best counts, not by how much. With rewards 0 and 1 and below = 1 it is
+    centred(r) / (mean(r) answers), and 0 in a group without a right answer.
+    Source: with rewards 0 and 1, MaxRL (arXiv 2602.02710) divided by the group's size.
+    """
+    answers = rewards.shape[-1]
+    best = (rewards == rewards.amax(-1, keepdim=True)).to(rewards.dtype)
+    m = best.sum(-1, keepdim=True)
+    credit = best / m - (best + (1 - best) * below) / answers
+    return torch.where(_equal(rewards), torch.zeros_like(rewards), credit + 0 * rewards)
+
+
+def batch_standardised(
+    credit: Float[Tensor, " rows"], weights: Float[Tensor, " rows"], ddof: int = 0
+) -> Float[Tensor, " rows"]:
+    """z_i = (c_i - mean) / std over all rows of a step, where row i stands for w_i equal ones.
+
+    mean = sum_i w_i c_i / W and std^2 = sum_i w_i (c_i - mean)^2 / (W - ddof), with W = sum_i w_i. The `weights` are
+    counts: 1 each for statistics over answers, the answers' lengths for those over tokens.
+    Limits: if all rows that count have equal credit, all get exactly 0; a constant added to the credit and a factor
+    above 0 on it change nothing; no row at all is no error. There is no floor.
+    Source: over answers Crossing the Reward Bridge (arXiv 2503.23829), over tokens REINFORCE++ (arXiv 2501.03262).
+    """
+    counting = credit[weights > 0]
+    if not counting.numel() or bool(_equal(counting)):
+        return torch.zeros_like(credit)
+    total = weights.sum()
+    difference = credit - (weights * credit).sum() / total
+    variance = (weights * difference.square()).sum() / (total - ddof)
+    return difference / variance.sqrt()
+
+
 def positive_part(advantages: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead"]:
     """max(A, 0): learn from answers better than the baseline, ignore the others.
 

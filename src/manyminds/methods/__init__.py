@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
+    "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
     "cispo": "manyminds.methods.cispo:CISPO",
     "dapo": "manyminds.methods.dapo:DAPO",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
@@ -20,7 +21,11 @@ METHODS: dict[str, str] = {
     "gspo": "manyminds.methods.gspo:GSPO",
     "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
+    "reinforce": "manyminds.methods.reinforce:REINFORCE",
+    "reinforce_pp": "manyminds.methods.reinforce_pp:REINFORCEPP",
     "rft": "manyminds.methods.rft:RFT",
+    "rloo": "manyminds.methods.rloo:RLOO",
+    "rs_grpo": "manyminds.methods.rs_grpo:RSGRPO",
 }
 
 

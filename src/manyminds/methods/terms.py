@@ -77,6 +77,23 @@ class PositivePart:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyGradient:
+    """-A log p: no ratio, no clip. With `kl` above 0 the credit of an answer is A - kl * log(p / p_reference) of it.
+
+    That log-ratio is the whole answer's, and without gradient: the penalty is part of the reward.
+    """
+
+    kl: float = 0.0
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        if not self.kl:
+            return losses.policy_gradient(outputs.logprobs, batch.advantages)
+        now = outputs.logprobs.detach()
+        drift = ((now - batch.plane("reference_logprobs", now)) * batch.mask).sum(-1, keepdim=True)
+        return losses.policy_gradient(outputs.logprobs, batch.advantages - self.kl * drift)
+
+
+@dataclass(frozen=True, slots=True)
 class CrossEntropy:
     """-log p of the given tokens."""
 
