@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
-    "grpo": "manyminds.methods.grpo:GRPO",
+    "curiosity": "manyminds.methods.curiosity:Curiosity",
+    "darl": "manyminds.methods.darl:DARL",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "grpo": "manyminds.methods.grpo:GRPO",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
+    "position_shaping": "manyminds.methods.position_shaping:PositionShaping",
+    "ppl_shaping": "manyminds.methods.ppl_shaping:PerplexityShaping",
     "rft": "manyminds.methods.rft:RFT",
+    "rlpr": "manyminds.methods.rlpr:RLPR",
 }
 
 
