@@ -12,7 +12,14 @@ class Metrics:
     """Numbers of one step by name; a name added twice keeps its sum if it counts, its first value if it is of the
     policy that drew the answers, else its last value."""
 
-    COUNTS = ("trained_tokens", "trained_rows", "sampled_tokens", "mutual/pairs", "hard_buffer/inserts")
+    COUNTS = (
+        "trained_tokens",
+        "trained_rows",
+        "sampled_tokens",
+        "groups/refused",
+        "mutual/pairs",
+        "hard_buffer/inserts",
+    )
     OF_THE_DRAW = ("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max")
 
     def __init__(self) -> None:

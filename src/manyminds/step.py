@@ -55,7 +55,9 @@ def training_step(
         metrics.sampled(drawn)
         clock.keep("drawn", drawn)
         scores = {**scores, **scored(policy, method.wants(fresh))}
-        groups += tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
+        usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
+        metrics.add({"groups/refused": float(len(fresh) - len(usable))})
+        groups += usable
         if len(groups) >= method.questions_per_step:
             break
     groups = method.credit(groups, memory, progress)

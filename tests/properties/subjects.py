@@ -28,6 +28,8 @@ Spec = dict[str, Any]
 TINY: Spec = {"fixed_length": 4, "hard_capacity": 2, "hard_probability": 1.0, "hard_wrong": 1}
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
+    "alpha": (0.5,),
+    "beta": (1.0,),
     "clip_high": (0.0,),
     "epochs": (2,),
     "hard_coefficient": (0.0,),

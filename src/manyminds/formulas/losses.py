@@ -25,8 +25,35 @@ def clipped_surrogate(
     Source: PPO (arXiv 1707.06347, eq. 7), GRPO (arXiv 2402.03300, eq. 3); high > low is DAPO's clip-higher
     (arXiv 2503.14476, eq. 8).
     """
-    ratio = importance_ratio(logprobs, old_logprobs)
+    return clipped(importance_ratio(logprobs, old_logprobs), advantages, low, high)
+
+
+def clipped(
+    ratio: Float[Tensor, "B #T"], advantages: Float[Tensor, "#B #T"], low: float, high: float
+) -> Float[Tensor, "B T"]:
+    """-min(ratio A, clip(ratio, 1 - low, 1 + high) A), whatever the ratio is one of: a token's, or a whole answer's.
+
+    Limits: as `clipped_surrogate`. Source: there, and GSPO (arXiv 2507.18071, eq. 5).
+    """
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+def clipped_weight_policy_gradient(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "#B #T"],
+    low: float,
+    high: float,
+) -> Float[Tensor, "B T"]:
+    """-sg[clip(rho, 1 - low, 1 + high)] A log pi(y_t) with rho = exp(logprobs - old_logprobs).
+
+    The clipped ratio is a weight, without gradient: every token keeps one, also where `clipped_surrogate` has none.
+    `advantages` is one number per token, or per row with shape (B, 1); low >= 1 is no lower bound.
+    Limits: rho = 1, or low = high = 0, is `policy_gradient`; inside the bounds the gradient is that of `-rho A`.
+    Source: CISPO (MiniMax-M1, arXiv 2506.13585, eq. 4 and 5).
+    """
+    weight = importance_ratio(logprobs, old_logprobs).clamp(1 - low, 1 + high).detach()
+    return weight * policy_gradient(logprobs, advantages)
 
 
 def policy_gradient(logprobs: Float[Tensor, "B T"], advantages: Float[Tensor, "#B #T"]) -> Float[Tensor, "B T"]:

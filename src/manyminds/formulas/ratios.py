@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,3 +18,29 @@ def importance_ratio(logprobs: Float[Tensor, "B T"], old_logprobs: Float[Tensor,
     Source: PPO (arXiv 1707.06347, section 3), per token as in GRPO (arXiv 2402.03300, eq. 3).
     """
     return (logprobs - old_logprobs.detach()).clamp(max=LARGEST_LOG_RATIO).exp()
+
+
+def sequence_ratio(
+    logprobs: Float[Tensor, "B T"], old_logprobs: Float[Tensor, "B T"], mask: Float[Tensor, "B T"]
+) -> Float[Tensor, "B 1"]:
+    """s = (pi(y) / pi_old(y))^(1/|y|) = exp(mean over the |y| tokens of logprobs_t - old_logprobs_t), one for each row.
+
+    `mask` is 1 at the tokens that count, of which there are |y|. Limits: 1 where the policies agree, and in a row
+    without tokens; a row of one token has `importance_ratio`. ds / d logprobs_t = s / |y| at every token. Exact up to
+    exp(LARGEST_LOG_RATIO). `old_logprobs` is a constant.
+    Source: GSPO (arXiv 2507.18071, eq. 7): the geometric mean, so that long and short answers share one clip range.
+    """
+    difference = torch.where(mask > 0, logprobs - old_logprobs.detach(), torch.zeros_like(logprobs))
+    mean = difference.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    return mean.clamp(max=LARGEST_LOG_RATIO).exp()
+
+
+def sequence_ratio_per_token(
+    logprobs: Float[Tensor, "B T"], old_logprobs: Float[Tensor, "B T"], mask: Float[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """s_t = sg[s] pi(y_t) / sg[pi(y_t)]: the value of `sequence_ratio` at every token, the gradient at its own.
+
+    Limits: ds_t / d logprobs_t = s, and 0 in the log-probs of other tokens. With one advantage a row, the mean over its
+    tokens of s_t A has the value and the gradient of s A. Source: GSPO-token (arXiv 2507.18071, eq. 14).
+    """
+    return sequence_ratio(logprobs, old_logprobs, mask).detach() * (logprobs - logprobs.detach()).exp()

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
+    "cispo": "manyminds.methods.cispo:CISPO",
     "curiosity": "manyminds.methods.curiosity:Curiosity",
+    "dapo": "manyminds.methods.dapo:DAPO",
     "darl": "manyminds.methods.darl:DARL",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "dynamic_sampling": "manyminds.methods.dynamic_sampling:DynamicSampling",
     "grpo": "manyminds.methods.grpo:GRPO",
+    "gspo": "manyminds.methods.gspo:GSPO",
+    "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "position_shaping": "manyminds.methods.position_shaping:PositionShaping",
     "ppl_shaping": "manyminds.methods.ppl_shaping:PerplexityShaping",

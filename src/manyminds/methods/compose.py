@@ -56,6 +56,11 @@ class Composed:
             if not any(sets(part, hook) for hook in HOOKS) and part.rounds == 1:
                 raise UserError(f"method.with: part '{part.name}' changes nothing of '{base.name}'; leave it out")
         self._owners = {hook: self._owner(hook) for hook in EXCLUSIVE}
+        if type(self._owners["ask"]).ask is Method.ask:
+            raise UserError(
+                f"method.name: '{base.name}' is a part and asks nothing by itself; list it under `with:` of a method "
+                f"that does: {{name: grpo, with: [{{name: {base.name}}}]}}"
+            )
         self._check_terms(start)
 
     def _owner(self, hook: str) -> Method:

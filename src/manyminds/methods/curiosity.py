@@ -26,8 +26,8 @@ BONUS = "curiosity_bonus"
 class Curiosity(Method):
     """The bonus, weighted by a schedule over the share of the budget that is used.
 
-    `reward_range`: "zero_one" reads rewards from 0 to 1, which verifiers here give, as the paper's -1 to 1; the result is
-    in the reward's own units. With "as_given" a reward of 0 has no bonus.
+    `reward_range`: "zero_one" reads rewards from 0 to 1, which verifiers here give, as the paper's -1 to 1; the result
+    is in the reward's own units. With "as_given" a reward of 0 has no bonus.
     """
 
     paper: ClassVar[str] = "CDE: Curiosity-Driven Exploration for Efficient Reinforcement Learning in LLMs"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
@@ -35,8 +36,8 @@ AVERAGES: dict[str, RowWeights] = {
 class GRPO(Method):
     """Group-relative advantages and the clipped surrogate, once over every step's answers.
 
-    `epochs` optimiser steps are taken on the same answers; from the second on, the ratio is against the policy that
-    drew them.
+    The step's questions are cut into `minibatches` of nearly equal size, with an optimiser step on each, and all of
+    them are gone through `epochs` times; from the second optimiser step on, the ratio is against the policy that drew.
     """
 
     paper: ClassVar[str] = "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models"
@@ -51,6 +52,7 @@ class GRPO(Method):
     clip_high: float = Field(0.2, ge=0)
     average: Literal["over_sequences", "over_tokens", "mean_of_sums"] = "over_sequences"
     epochs: int = Field(1, ge=1)
+    minibatches: int = Field(1, ge=1)
 
     @classmethod
     def least_answers(cls) -> int:
@@ -67,8 +69,8 @@ class GRPO(Method):
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
     ) -> Lesson:
-        rows = tuple(example for group in groups for answers in group.answers for example in sampled(answers))
-        return Lesson((Update(rows),) * self.epochs, memory)
+        rows = [tuple(e for answers in group.answers for e in sampled(answers)) for group in groups]
+        return Lesson(cut(rows, self.minibatches) * self.epochs, memory)
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
         return (self.policy_term(),)
@@ -80,9 +82,19 @@ class GRPO(Method):
             "sampled",
             ClippedSurrogate(self.clip_low, self.clip_high),
             average=AVERAGES[self.average],
-            needs=frozenset({"old_logprobs"}) if self.epochs > 1 else frozenset(),
+            needs=frozenset({"old_logprobs"}) if self.epochs * self.minibatches > 1 else frozenset(),
             credit="nonzero",
         )
+
+
+def cut(rows: Sequence[tuple[Example, ...]], minibatches: int) -> tuple[Update, ...]:
+    """The rows of each question as so many updates of whole questions, in order; fewer where there are fewer questions.
+
+    Their sizes in questions differ by one at most. Without questions it is one update without rows.
+    """
+    n = max(1, min(minibatches, len(rows)))
+    bounds = [len(rows) * i // n for i in range(n + 1)]
+    return tuple(Update(tuple(e for its in rows[a:b] for e in its)) for a, b in pairwise(bounds))
 
 
 def sampled(answers: Answers) -> tuple[Example, ...]:

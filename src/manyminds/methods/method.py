@@ -58,10 +58,11 @@ class Method(BaseModel):
 
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
-        if self.answers_per_prompt < self.least_answers():
+        strict = max((self, *self.parts), key=lambda layer: layer.least_answers())
+        if self.answers_per_prompt < strict.least_answers():
             raise UserError(
-                f"method.answers_per_prompt: {self.name} compares answers with one another and needs "
-                f"{self.least_answers()} or more, not {self.answers_per_prompt}"
+                f"method.answers_per_prompt: {strict.name} compares answers with one another and needs "
+                f"{strict.least_answers()} or more, not {self.answers_per_prompt}"
             )
         asked = self.experts or experts
         if len(asked) < self.least_experts():

@@ -93,7 +93,7 @@ class RLPR(GRPO):
         )
 
     def rewarded(self, answers: Answers, scores: Scores) -> tuple[Scored, ...]:
-        own = {id(scored) for scored in answers.own}
+        own = set(map(id, answers.own))
         return tuple(self.under_reward(s, scores) if id(s) in own else s for s in answers.scored)
 
     def under_reward(self, scored: Scored, scores: Scores) -> Scored:
@@ -132,7 +132,7 @@ class RLPR(GRPO):
         steps, average = memory
         if average is None or steps + 1 < self.spread_filter_from:
             return True
-        return max(map(spread, group.answers)) >= self.spread_share * average
+        return max(map(spread, group.answers)) >= self.spread_share * float(average)
 
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
@@ -168,4 +168,5 @@ def key(prompt: Prompt, before: Ids | None) -> str:
 
 def spread(answers: Answers) -> float:
     """The standard deviation (of the sample) of the rewards."""
-    return stdev(answers.rewards) if len(answers.rewards) > 1 else 0.0
+    rewards = [scored.reward for scored in answers.own]
+    return stdev(rewards) if len(rewards) > 1 else 0.0

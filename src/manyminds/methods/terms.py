@@ -6,11 +6,12 @@ Each is called with (outputs, batch) and gives "B T", to be minimised; the formu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from manyminds.batch import Batch
-from manyminds.formulas import advantages, divergences, losses
+from manyminds.formulas import advantages, divergences, losses, ratios
 from manyminds.objective import Outputs
 
 
@@ -24,6 +25,47 @@ class ClippedSurrogate:
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         old = batch.plane("old_logprobs", outputs.logprobs.detach())
         return losses.clipped_surrogate(outputs.logprobs, old, batch.advantages, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSurrogate:
+    """The clipped policy loss with one ratio for a whole answer; `per_token`: its gradient token by token."""
+
+    low: float
+    high: float
+    per_token: bool = False
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        old = batch.plane("old_logprobs", outputs.logprobs.detach())
+        ratio = ratios.sequence_ratio_per_token if self.per_token else ratios.sequence_ratio
+        return losses.clipped(ratio(outputs.logprobs, old, batch.mask), batch.advantages, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedWeight:
+    """-A log p, weighed by the clipped ratio, which has no gradient."""
+
+    low: float
+    high: float
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        old = batch.plane("old_logprobs", outputs.logprobs.detach())
+        return losses.clipped_weight_policy_gradient(outputs.logprobs, old, batch.advantages, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class DivergenceFromReference:
+    """The divergence from the reference, estimated on the tokens that the policy drew."""
+
+    estimator: Literal["k1", "k2", "k3"] = "k3"
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        estimators = {
+            "k1": divergences.k1_to_reference,
+            "k2": divergences.k2_to_reference,
+            "k3": divergences.k3_to_reference,
+        }
+        return estimators[self.estimator](outputs.logprobs, batch.planes["reference_logprobs"])
 
 
 @dataclass(frozen=True, slots=True)

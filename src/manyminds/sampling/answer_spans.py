@@ -36,8 +36,8 @@ class AnswerSpans:
         """(first id of the answer, the id after its last), or () for a response that is not of the form.
 
         Of the form is what has the marker once, something behind it, and what closes an answer, if the task has that,
-        once behind that. The answer is the first line that is not empty. A token that holds the marker's end and the answer's beginning cannot be divided:
-        neither is that of the form.
+        once behind that. The answer is the first line that is not empty. A token that holds the marker's end and the
+        answer's beginning cannot be divided: that is not of the form either.
         """
         place = place_of(text, self.form)
         if place is None:
