@@ -139,6 +139,11 @@ class Rollout:
     policy_version: int = 0
     answer_span: Ids = ()
 
+    @property
+    def is_trace(self) -> bool:
+        """Whether a method put it there; nobody drew it."""
+        return self.origin.startswith("trace:")
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -181,7 +186,7 @@ class Answers:
     @property
     def own(self) -> tuple[Scored, ...]:
         """Those that are no traces."""
-        return tuple(s for s in self.scored if not s.rollout.origin.startswith("trace:"))
+        return tuple(s for s in self.scored if not s.rollout.is_trace)
 
     @property
     def expert(self) -> str:

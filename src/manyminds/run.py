@@ -21,7 +21,7 @@ from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.interrupts import Interrupts
-from manyminds.loading import Loaded, QuestionStream, answer_form, load, resolve
+from manyminds.loading import Loaded, QuestionStream, answer_form, load, load_model, resolve
 from manyminds.loggers import Loggers, numbers
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
@@ -53,7 +53,7 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else start, folder.path)
     with folder.held(), loaded.judge:  # its worker processes end with it
-        run = Run(loaded, folder, noting(folder, watch))
+        run = Run(loaded, folder, noting(folder, watch), start if saved else None)
         folder.begin(loaded.recipe, saved.step if saved else -1)
         for sentence in (*skipped, *loaded.notes):
             run.note(sentence)
@@ -93,11 +93,15 @@ def sampler_of(loaded: Loaded) -> Sampler:
     return loaded.sampler if form is None else AnswerSpans(loaded.sampler, loaded.tokenizer, form)
 
 
-def reference(loaded: Loaded) -> Any:
-    """The policy as it is now, to be kept: the model without its adapters, or a copy."""
-    if loaded.recipe.lora is None:
+def reference(loaded: Loaded, start: str | Path | None) -> Any:
+    """The policy as training began, to be kept: the model without its adapters; else a copy of what was loaded, or
+    where a run goes on what is at `start`."""
+    recipe = loaded.recipe
+    if recipe.lora is not None:
+        return WithoutAdapters(loaded.model, recipe.engine.precision)
+    if start is None:
         return copy.deepcopy(loaded.model)
-    return WithoutAdapters(loaded.model, loaded.recipe.engine.precision)
+    return load_model(start, recipe.seed, trust=recipe.trust_remote_code)[0]
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,12 @@ class Best:
 
 
 class Run:
-    """A run as it stands: everything but the weights and the optimiser is in `step`, `memory`, `position`, `costs`."""
+    """A run as it stands: everything but the weights and the optimiser is in `step`, `memory`, `position`, `costs`.
 
-    def __init__(self, loaded: Loaded, folder: RunFolder, watch: Watch) -> None:
+    `start`: the model that a run which goes on began with.
+    """
+
+    def __init__(self, loaded: Loaded, folder: RunFolder, watch: Watch, start: str | Path | None = None) -> None:
         self.loaded, self.folder, self.watch, self.recipe = loaded, folder, watch, loaded.recipe
         recipe = loaded.recipe
         self.method = Composed(recipe.method)
@@ -120,7 +127,7 @@ class Run:
             recipe.optimizer,
             steps=recipe.steps,
             temperature=recipe.sampling.temperature,
-            reference=reference(loaded) if "reference" in self.method.needs else None,
+            reference=reference(loaded, start) if "reference" in self.method.needs else None,
             engine=recipe.engine,
         )
         self.step = 0

@@ -27,7 +27,8 @@ from toy import EXPERTS, QUESTIONS, Toy, ToyPolicy, ToySampler, parity
 
 
 def test_every_method_has_an_arm() -> None:
-    assert {arm["name"] for arm in ARMS.values()} == set(METHODS)
+    """A part is in that of a method that it is a part of."""
+    assert {one["name"] for arm in ARMS.values() for one in (arm, *arm.get("with", ()))} == set(METHODS)
 
 
 @pytest.fixture(params=ARMS)
@@ -43,7 +44,7 @@ def lesson_of(method: Composed, model: Toy) -> tuple[Lesson, tuple[Term, ...]]:
     groups = by_question(parity(ToySampler(model).sample(asks, "0/1")))
     lesson = method.learn(method.credit(groups, method.initial_memory(), START), {}, memory, Random(0), START)
     terms = method.terms(START)
-    return recall(lesson, terms, ToyPolicy(model)), terms
+    return recall(lesson, terms, ToyPolicy(model, reference=Toy(1))), terms
 
 
 def gradient(model: Toy, rows: Sequence[Row], terms: Sequence[Term], rows_at_once: int = 999) -> Tensor:

@@ -25,7 +25,14 @@ sys.path.append(str(Path(__file__).parents[2] / "examples"))  # as the reader of
 EXPERTS = ("alpha", "beta", "gamma")
 Spec = dict[str, Any]
 
-TINY: Spec = {"fixed_length": 4, "hard_capacity": 2, "hard_probability": 1.0, "hard_wrong": 1}
+TINY: Spec = {
+    "fixed_length": 4,
+    "hard_capacity": 2,
+    "hard_probability": 1.0,
+    "hard_wrong": 1,
+    "overlong_cache": 2,
+    "overlong_length": 4,
+}
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
     "alpha": (0.5,),
@@ -33,6 +40,7 @@ MORE: dict[str, tuple[Any, ...]] = {
     "clip_high": (0.0,),
     "epochs": (2,),
     "hard_coefficient": (0.0,),
+    "minibatches": (1, 2),
     "mutual_answers": (1,),
     "mutual_coefficient": (0.0,),
     "mutual_gap": (0.6,),
@@ -62,6 +70,16 @@ def named_values(annotation: Any) -> Iterator[Any]:
     elif get_origin(annotation) in (Union, UnionType, Annotated):
         for inner in get_args(annotation):
             yield from named_values(inner)
+
+
+def is_part(name: str) -> bool:
+    """Whether it asks nothing by itself, and so is a part of a method only."""
+    return find(name).ask is Method.ask
+
+
+def whole(spec: Spec) -> Spec:
+    """What can be learnt from alone: a part with the plainest base."""
+    return {"name": "grpo", "with": [spec]} if is_part(spec["name"]) else spec
 
 
 def variants(name: str) -> dict[str, Spec]:
@@ -100,7 +118,7 @@ def paired(bases: dict[str, Spec], parts: dict[str, Spec]) -> dict[str, Spec]:
     return {f"{base} + {part}": {**bases[base], "with": [parts[part]]} for base in bases for part in parts}
 
 
-ALONE = {label: spec for name in METHODS for label, spec in variants(name).items()}
-BASES = {name: plain(name) for name in (*METHODS, OWN[0])}
+ALONE = {label: whole(spec) for name in METHODS for label, spec in variants(name).items()}
+BASES = {name: plain(name) for name in (*METHODS, OWN[0]) if not is_part(name)}
 PARTS = {name: plain(name) for name in (*METHODS, *OWN, *TOYS)}
 PAIRS = paired(BASES, PARTS)

@@ -21,7 +21,7 @@ RICH = made(Shape())
 
 def test_the_table_is_covered_and_the_readers_are_two() -> None:
     """Also: rows run in a line where they should, and padded where they should."""
-    assert {spec["name"] for spec in ALONE.values()} == set(METHODS)
+    assert {one["name"] for spec in ALONE.values() for one in (spec, *spec.get("with", ()))} == set(METHODS)
     assert all(policy.lines["policy"].fits for policy in (before(), now()))
     assert not padded().lines["policy"].fits
 

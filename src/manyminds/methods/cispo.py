@@ -7,11 +7,11 @@ No token is clipped away:
 The clipped ratio is a weight without gradient. Where PPO's clip ends the gradient of a token that has become much
 likelier, here it goes on, with a weight of 1 + high.
 
-Departures: the paper has no lower bound (`clip_low` 1) and tuned the upper one, but does not say to what; 1 + 4 = 5 is
-TRL's value. The token mean is over the optimiser step, where the paper's is over the group; deviation and floor of the
+Departures: the paper has no lower bound (`clip_low` 1) and tuned the upper one; its value is not known to us, 1 + 4 is
+ours. The token mean is over the optimiser step, where the paper's is over the group; deviation and floor of the
 advantage are GRPO's here. The paper also has DAPO's dynamic sampling, which is a part here
 (`with: [{name: dynamic_sampling}]`), and DAPO's punishment for length, which is left out.
-`minibatches` is 4, where the paper takes up to 16 optimiser steps; with one (and one epoch) every weight is 1.
+`minibatches` is 4, where the paper speaks of 16 rounds of updates; with one (and one epoch) every weight is 1.
 """
 
 from __future__ import annotations

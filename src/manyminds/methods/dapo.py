@@ -62,25 +62,23 @@ class DAPO(GRPO):
         cache = self.overlong_cache if "overlong_cache" in self.model_fields_set else longest // CACHE_SHARE
         if cache > longest:
             raise UserError(
-                f"method.overlong_cache: {cache} tokens are more than the longest answer has, {longest}; give fewer, or "
-                "raise sampling.max_tokens"
+                f"method.overlong_cache: {cache} tokens are more than the longest answer has, {longest}; give fewer, "
+                "or raise sampling.max_tokens"
             )
         lengths = {"overlong_length": longest, "overlong_cache": cache}
         return super().settled(experts, max_tokens).model_copy(update=lengths)
 
     def shape(self, groups: Sequence[Group], scores: Scores, memory: Any, progress: Progress) -> tuple[Group, ...]:
-        """Rewards less the punishment for length; traces are as long as they are."""
-        return tuple(
-            g.with_rewards(tuple(tuple(self.punished(s, s in a.own) for s in a.scored) for a in g.answers))
-            for g in groups
-        )
+        return tuple(g.with_rewards(tuple(tuple(map(self.punished, a.scored)) for a in g.answers)) for g in groups)
 
-    def punished(self, scored: Scored, own: bool) -> float:
-        """The reward of an answer, with the punishment for its length in tokens that the policy chose."""
+    def punished(self, scored: Scored) -> float:
+        """The reward with the punishment for length in tokens that the policy chose; a trace is as long as it is."""
         rollout = scored.rollout
+        if rollout.is_trace:
+            return scored.reward
         length = sum(rollout.mask) if rollout.mask else len(rollout.ids)
         least = soft_overlong(torch.tensor(float(length)), self.overlong_length, self.overlong_cache)
-        return scored.reward + self.overlong_weight * float(least) * own
+        return scored.reward + self.overlong_weight * float(least)
 
     def keeps(self, group: Group, memory: Any) -> bool:
         return has_signal(group, self.mixed)

@@ -25,7 +25,7 @@ from manyminds.records import Progress
 
 
 class GSPO(GRPO):
-    """GRPO whose ratio and clip are of whole answers; `level` says whose gradient a token has, its answer's or its own."""
+    """GRPO whose ratio and clip are of whole answers; `level` says whose ratio moves a token."""
 
     paper: ClassVar[str] = "Group Sequence Policy Optimization"
     arxiv: ClassVar[str] = "2507.18071"
