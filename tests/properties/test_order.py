@@ -14,7 +14,7 @@ from manyminds.methods.compose import Composed
 from manyminds.records import Group
 from properties.arrangements import SEEDS
 from properties.learning import Told, added, differences, learnt, weighed
-from properties.subjects import Spec, composed
+from properties.subjects import Spec, composed, whole
 from properties.workload import SHAPES, Shape, Workload, few, made
 
 Groups = tuple[Group, ...]
@@ -79,7 +79,7 @@ def turned(workload: Workload, order: str, seed: int) -> Workload:
 )
 def test_the_order_counts_for_nothing(name: str, order: str) -> None:
     """As published, with a buffer that does not overflow; but for exceptions."""
-    method = composed({"name": name})
+    method = composed(whole({"name": name}))
 
     @few(3)
     @given(SHAPES, SEEDS)
