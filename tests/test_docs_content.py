@@ -19,6 +19,7 @@ from manyminds.config import parse
 from manyminds.limits import Limits, Shape
 from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
+from manyminds.methods.method import Method
 from manyminds.metrics import of_groups, of_rollouts
 from manyminds.profiling import PARTS, Profiler
 from manyminds.records import PLAIN, Answers, Group, Progress, Prompt, Question, Rollout, Scored
@@ -141,7 +142,9 @@ def emitted_by_toys() -> set[str]:
     judge(rollouts)
     names = {*of_groups(groups), *of_rollouts(rollouts), *judge.metrics}
     for name in METHODS:
-        method = Composed(build({"name": name, "experts": ("one", "two")}))
+        part = find(name).ask is Method.ask
+        spec = {"name": "grpo", "with": [{"name": name}]} if part else {"name": name}
+        method = Composed(build({**spec, "experts": ("one", "two")}))
         credited = method.credit(groups, method.initial_memory(), Progress(1, 0.0))
         lesson = method.learn(credited, {}, method.initial_memory(), Random(0), Progress(1, 0.0))
         names |= {*lesson.metrics}
