@@ -16,6 +16,7 @@ from manyminds.errors import UserError
 from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.limits import linear_parameters
+from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -101,7 +102,8 @@ def render(
     What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, a
     token that a model of `words` words does not know, or a question without what the method needs.
     """
-    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs, words)
+    form = answer_form(recipe, task)
+    renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs, words, form)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     rendered = {
@@ -137,10 +139,29 @@ def context_of(config: Any, tokenizer: Any) -> int:
     return int(min(found, LONGEST))
 
 
+def answer_form(recipe: Recipe, task: Task) -> str | None:
+    """How the task writes a final answer, if the method asks where one begins. UserError if nothing marks it."""
+    if "answer_spans" not in Composed(recipe.method).needs:
+        return None
+    if not task.answer_form.partition("{answer}")[0].strip():
+        raise UserError(
+            f"task.name: {task.name} writes final answers without a mark before them, but {recipe.method.name} must "
+            "know where an answer begins; take a task that has one, such as jsonl with its `answer_marker`"
+        )
+    return task.answer_form
+
+
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
     """Raises UserError if the method needs what the questions do not have. A solution that is too long counts as there:
     its question is asked, and the buffer does without it."""
-    if "solutions" not in recipe.method.needs:
+    needs = Composed(recipe.method).needs
+    for question in questions:
+        if "answer_spans" in needs and not question.answer_ids:
+            raise UserError(
+                f"{question.source or 'task'}: question '{question.id}' has no gold `answer`, whose probability is the "
+                f"reward of {recipe.method.name}; add it"
+            )
+    if "solutions" not in needs:
         return
     for question in questions:
         if not question.solution:

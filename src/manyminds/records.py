@@ -44,6 +44,8 @@ class Question:
     is `text` alone they are empty.
     `prompt_ids` (a prompt per expert, and `PLAIN`), `solution_ids` and the traces' ids are filled once, when
     the question is rendered for a tokenizer; hooks only ever read them. `media` are content hashes.
+    For methods that ask for it (need "answer_spans"), `answer_ids` are the gold answer's own, and `marker_ids` what the
+    task writes before it.
     """
 
     id: str
@@ -57,6 +59,8 @@ class Question:
     media: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()
+    answer_ids: Ids = ()
+    marker_ids: Ids = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,9 @@ class Rollout:
     """One drawn answer. `logprobs` are the policy's at the moment of drawing, one per response id.
 
     `mask` is 0 where the policy did not choose the token (retrieved text, forced tokens); empty means all 1.
-    `finish` is "stop" (it ended by itself) or "length" (it was cut at max_tokens).
+    `finish` is "stop" (it ended by itself) or "length" (it was cut at max_tokens). `answer_span` is where its final
+    answer stands, first id and the one after the last, if a method asked for it (need "answer_spans"); empty if it has
+    none, or several.
     """
 
     prompt: Prompt
@@ -131,6 +137,7 @@ class Rollout:
     entropies: Floats = ()
     origin: str = "policy"
     policy_version: int = 0
+    answer_span: Ids = ()
 
     @property
     def is_trace(self) -> bool:
@@ -228,13 +235,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Response ids to be scored after prompt ids, without gradient; scores come back under `key`."""
+    """Response ids to be scored after prompt ids, without gradient; scores come back under `key`.
+
+    `model` is whose they are: the policy's, or those of another model that the method needs ("reference").
+    """
 
     key: str
     prompt_ids: Ids
     ids: Ids
     media: tuple[str, ...] = ()
     want: frozenset[str] = frozenset({"logprobs"})
+    model: str = "policy"
 
 
 @dataclass(frozen=True, slots=True)

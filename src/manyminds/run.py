@@ -20,7 +20,7 @@ from manyminds.errors import NotFinite, UserError
 from manyminds.evaluate import evaluate, on_test
 from manyminds.folder import RunFolder
 from manyminds.interrupts import Interrupts
-from manyminds.loading import Loaded, QuestionStream, load, load_model, resolve
+from manyminds.loading import Loaded, QuestionStream, answer_form, load, load_model, resolve
 from manyminds.loggers import Loggers, numbers
 from manyminds.memory import from_json, to_json
 from manyminds.methods.compose import Composed
@@ -31,6 +31,8 @@ from manyminds.profiling import Profiler
 from manyminds.records import Progress
 from manyminds.result import Result, Watch, noting, silent
 from manyminds.rewards.sample import TrainerState
+from manyminds.sampling.answer_spans import AnswerSpans
+from manyminds.sampling.sampler import Sampler
 from manyminds.step import training_step
 from manyminds.warmup import restore, save
 
@@ -85,6 +87,12 @@ def starting_model(recipe: Recipe) -> str | Path:
     return found / "model"
 
 
+def sampler_of(loaded: Loaded) -> Sampler:
+    """What the training step draws with: the sampler, which also looks for final answers if the method asks for it."""
+    form = answer_form(loaded.recipe, loaded.task)
+    return loaded.sampler if form is None else AnswerSpans(loaded.sampler, loaded.tokenizer, form)
+
+
 def reference(loaded: Loaded, start: str | Path | None) -> Any:
     """The policy as training began, to be kept: the model without its adapters; else a copy of what was loaded, or
     where a run goes on what is at `start`."""
@@ -124,6 +132,7 @@ class Run:
         )
         self.step = 0
         self.memory: Any = self.method.initial_memory()
+        self.sampler = sampler_of(loaded)
         self.stream = QuestionStream(loaded.questions["train"], recipe.seed)
         self.costs: dict[str, float] = {"sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}
         self.best: Best | None = None
@@ -155,7 +164,7 @@ class Run:
                     progress,
                     method=self.method,
                     policy=self.policy,
-                    sampler=self.loaded.sampler,
+                    sampler=self.sampler,
                     judge=self.loaded.judge,
                     seed=str(self.recipe.seed),
                 )

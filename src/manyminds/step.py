@@ -54,7 +54,7 @@ def training_step(
         fresh = by_question(judge(drawn))
         metrics.sampled(drawn)
         clock.keep("drawn", drawn)
-        scores = {**scores, **policy.score(method.wants(fresh))}
+        scores = {**scores, **scored(policy, method.wants(fresh))}
         usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         metrics.add({"groups/refused": float(len(fresh) - len(usable))})
         groups += usable
@@ -78,6 +78,14 @@ def training_step(
     # 5. The next answers come from the new policy.
     sampler.load(policy)
     return lesson.memory, metrics
+
+
+def scored(policy: Policy, spans: Sequence[Span]) -> Scores:
+    """What each span's own model says of it."""
+    scores: Scores = {}
+    for model in dict.fromkeys(span.model for span in spans):
+        scores = {**scores, **policy.score(tuple(span for span in spans if span.model == model), model)}
+    return scores
 
 
 def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, float]:

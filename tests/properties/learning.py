@@ -24,6 +24,7 @@ from manyminds.policy.hf_policy import HFPolicy
 from manyminds.records import Group, Ids, Lesson
 from manyminds.sections import Engine, OptimizerConfig
 from manyminds.step import recall
+from manyminds.step import scored as spans_scored
 from properties.workload import SIZE, Workload
 
 RELATIVE, ABSOLUTE = 1e-10, 1e-13
@@ -90,7 +91,7 @@ class Learnt:
 
 def usable(method: Composed, groups: Sequence[Group], memory: Any) -> tuple[tuple[Group, ...], Any]:
     """The groups with shaped rewards and credit, without those that a layer refuses; and the scores wanted for it."""
-    scores = before().score(method.wants(groups))
+    scores = spans_scored(before(), method.wants(groups))
     shaped = method.shape(groups, scores, memory, START)
     return method.credit([g for g in shaped if method.keeps(g, memory)], memory, START), scores
 

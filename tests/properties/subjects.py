@@ -35,8 +35,9 @@ TINY: Spec = {
 }
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
+    "alpha": (0.5,),
     "below": (0.0,),
-    "beta": (0.0, 8.0, -2.0),
+    "beta": (0.0, 1.0, 8.0, -2.0),
     "clip_high": (0.0,),
     "epochs": (2,),
     "hard_coefficient": (0.0,),

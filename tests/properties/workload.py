@@ -88,7 +88,8 @@ def asked(name: str, experts: tuple[str, ...], rng: Random, edges: bool) -> Ques
         prompts[experts[0]] = prompts[experts[1]]
     solution = tokens(rng, 0 if edges and rng.random() < 0.2 else rng.randint(1, 4))
     traces = {e: Trace("", e, tokens(rng, rng.randint(1, 4)), reward=rng.choice((1.0, 0.0, None))) for e in experts}
-    return Question(name, name, "1", traces=traces, prompt_ids=prompts, solution_ids=solution)
+    final = {"marker_ids": (FEW[1],), "answer_ids": (FEW[2], FEW[3])}
+    return Question(name, name, "1", traces=traces, prompt_ids=prompts, solution_ids=solution, **final)
 
 
 def answered(prompt: Prompt, how: str, shape: Shape, rng: Random) -> Answers:
@@ -100,9 +101,10 @@ def answered(prompt: Prompt, how: str, shape: Shape, rng: Random) -> Answers:
         logprobs = tuple(-3 * rng.random() for _ in ids)
         free = rng.choice((0.0, 0.25, 0.5, 1.0) if how == "graded" else (0.0, 1.0))
         reward = {"right": 1.0, "wrong": 0.0, "mixed": (1.0, 0.0, free)[min(g, 2)], "graded": free}[how]
-        scored.append(
-            Scored(Rollout(prompt, ids, logprobs, "", mask=mask_of(ids, shape.edges)), reward, {"toy": reward})
-        )
+        # The last token is the final answer, in two of three answers: the others are not of the form.
+        span = (n - 1, n) if n and sum(ids) % 3 else ()
+        rollout = Rollout(prompt, ids, logprobs, "", mask=mask_of(ids, shape.edges), answer_span=span)
+        scored.append(Scored(rollout, reward, {"toy": reward}))
     return Answers(prompt, tuple(scored))
 
 

@@ -57,7 +57,8 @@ class Renderer:
     """Renders for one tokenizer; `notes` holds, once each, what the user should know about the prompts.
 
     `context` is the model's longest sequence and `max_tokens` the room kept in it for an answer, in tokens; `options`
-    are handed to the chat template; `words`, if given, is how many tokens the model knows. Where a conversation has a
+    are handed to the chat template; `words`, if given, is how many tokens the model knows; `form`, if given, is how the
+    task writes a final answer ("#### {answer}"), and questions have the ids of theirs. Where a conversation has a
     system message of its own, the expert's stands before it, an empty line between.
     """
 
@@ -68,6 +69,7 @@ class Renderer:
         max_tokens: int = 1,
         options: Mapping[str, Any] | None = None,
         words: int | None = None,
+        form: str | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError(
@@ -79,6 +81,7 @@ class Renderer:
         self.context = context
         self.max_tokens = max_tokens
         self.words = words
+        self.form = form
         self.options = dict(options or {})
         self._notes: list[str] = []
         self._letters = Letters(tokenizer)
@@ -139,8 +142,31 @@ class Renderer:
         self._letters.look(question, {e.name: (written(question, e), prompts[e.name]) for e in asked})
         solution_ids = self.solution_ids(question.solution) if question.solution else ()
         traces = {name: replace(t, ids=self.solution_ids(t.text)) for name, t in question.traces.items()}
-        self._check_words([*prompts.values(), solution_ids, *(trace.ids for trace in traces.values())])
-        return replace(question, prompt_ids=prompts, solution_ids=solution_ids, traces=traces)
+        marker_ids, answer_ids = self.final_ids(question.answer) if self.form else ((), ())
+        worked = (trace.ids for trace in traces.values())
+        self._check_words([*prompts.values(), solution_ids, *worked, marker_ids, answer_ids])
+        return replace(
+            question,
+            prompt_ids=prompts,
+            solution_ids=solution_ids,
+            traces=traces,
+            marker_ids=marker_ids,
+            answer_ids=answer_ids,
+        )
+
+    def final_ids(self, answer: str) -> tuple[Ids, Ids]:
+        """What the task writes before a final answer, and the answer. A space between them is the answer's where the
+        tokenizer has one token for it and the answer's beginning."""
+
+        def encoded(text: str) -> Ids:
+            return _ids(self.tokenizer.encode(text, add_special_tokens=False))
+
+        before = (self.form or "").partition("{answer}")[0]
+        whole = encoded(before + answer)
+        for marker in (encoded(before), encoded(before.rstrip())):
+            if whole[: len(marker)] == marker and len(whole) > len(marker):
+                return marker, whole[len(marker) :]
+        return encoded(before), encoded(answer)  # marker and answer share a token
 
     def _check_words(self, rows: Iterable[Ids]) -> None:
         unknown = max((token for ids in rows for token in ids), default=0)

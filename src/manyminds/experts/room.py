@@ -83,8 +83,8 @@ def _of(expert: str) -> str:
 
 
 def _prompt(question: Question) -> int:
-    """Tokens of the longest prompt."""
-    return max(map(len, question.prompt_ids.values()))
+    """Tokens of the longest prompt, and of the gold answer where it is to be read after a response."""
+    return max(map(len, question.prompt_ids.values())) + len(question.marker_ids) + len(question.answer_ids)
 
 
 def left(context: int, max_tokens: int) -> str:

@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
     "cispo": "manyminds.methods.cispo:CISPO",
+    "curiosity": "manyminds.methods.curiosity:Curiosity",
     "dapo": "manyminds.methods.dapo:DAPO",
+    "darl": "manyminds.methods.darl:DARL",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
     "dynamic_sampling": "manyminds.methods.dynamic_sampling:DynamicSampling",
     "grpo": "manyminds.methods.grpo:GRPO",
     "gspo": "manyminds.methods.gspo:GSPO",
     "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
+    "position_shaping": "manyminds.methods.position_shaping:PositionShaping",
+    "ppl_shaping": "manyminds.methods.ppl_shaping:PerplexityShaping",
     "reinforce": "manyminds.methods.reinforce:REINFORCE",
     "reinforce_pp": "manyminds.methods.reinforce_pp:REINFORCEPP",
     "rft": "manyminds.methods.rft:RFT",
     "rloo": "manyminds.methods.rloo:RLOO",
+    "rlpr": "manyminds.methods.rlpr:RLPR",
     "rs_grpo": "manyminds.methods.rs_grpo:RSGRPO",
 }
 

@@ -114,7 +114,7 @@ class Method(BaseModel):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the run must provide: "solutions", "traces", "reference", "values", "partner". Union."""
+        """What the run must provide: "solutions", "traces", "reference", "values", "partner", "answer_spans". Union."""
         return frozenset()
 
     def initial_memory(self) -> Any:
