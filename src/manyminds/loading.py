@@ -12,9 +12,11 @@ from typing import Any
 
 from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
+from manyminds.experts.finals import Finals
 from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.limits import linear_parameters
+from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -73,6 +75,7 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None) -> Loade
     `folder` is that of the run, if it is to be written: rewards may keep in it what they need to go on.
     """
     task, experts, recipe = load_questions(recipe)
+    check_needs(recipe, task.splits["train"])
     trust = recipe.trust_remote_code
     causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora, trust=trust)
     words = causal.get_input_embeddings().num_embeddings
@@ -92,17 +95,19 @@ def render(
 ) -> tuple[dict[str, tuple[Question, ...]], tuple[str, ...]]:
     """The task's questions by split, as token ids for every expert; and what the user should know about the prompts.
 
-    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, a
-    token that a model of `words` words does not know, or a question without what the method needs.
+    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, or a
+    token that a model of `words` words does not know.
     """
     renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs, words)
+    finals = Finals(task.extract, task.answer_form, renderer.encode)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     rendered = {
         split: tuple(renderer.render(question, experts) for question in its) for split, its in task.splits.items()
     }
+    if "trace_answers" in Composed(recipe.method).needs:
+        rendered["train"] = tuple(map(finals.found, rendered["train"]))
     questions, left_out = with_room(rendered, context, recipe.sampling.max_tokens)
-    check_needs(recipe, questions["train"])
     trusted = (TRUSTED,) if recipe.trust_remote_code else ()
     return questions, (*trusted, *task.notes, *renderer.notes, *left_out)
 
@@ -125,11 +130,17 @@ def context_of(config: Any, tokenizer: Any) -> int:
 
 
 def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
-    """Raises UserError if the method needs what the questions do not have. A solution that is too long counts as there:
-    its question is asked, and the buffer does without it."""
-    if "solutions" not in recipe.method.needs:
-        return
-    for question in questions:
+    """Raises UserError if the method needs what the questions do not have. What is too long counts as there: its
+    question is asked, and the method does without it."""
+    needs = Composed(recipe.method).needs
+    if "traces" in needs and not any(t.reward == 1.0 for question in questions for t in question.traces.values()):
+        found = "are known to be right" if any(question.traces for question in questions) else "are there"
+        names = " with ".join(layer.name for layer in (recipe.method, *recipe.method.parts))
+        raise UserError(
+            f"task: method '{names}' learns from experts' worked answers to the training questions, and none {found}; "
+            "give the task a file of them (task.experts_file; `manyminds collect` writes one), or take another method"
+        )
+    for question in questions if "solutions" in needs else ():
         if not question.solution:
             raise UserError(
                 f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the "

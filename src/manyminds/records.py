@@ -27,13 +27,20 @@ class Expert:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A worked answer that the policy did not sample: a teacher's, or the data set's own."""
+    """A worked answer that the policy did not sample: a teacher's, or the data set's own.
+
+    `reward` is 1 for a right one, 0 for a wrong one, None where nobody judged it. For methods that ask how likely the
+    gold answer is after this reasoning, `reasoning_ids` are the ids up to the final answer, and `reference_ids` those
+    of the gold answer in its place; empty where no final answer was found.
+    """
 
     text: str
     source: str
     ids: Ids = ()
     reward: float | None = None
     logprobs: Floats = ()
+    reasoning_ids: Ids = ()
+    reference_ids: Ids = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,11 @@ class Scored:
     advantage: float | Floats = 0.0
 
     @property
+    def is_trace(self) -> bool:
+        """Whether a method put it among the answers: nobody drew it."""
+        return self.rollout.origin.startswith("trace:")
+
+    @property
     def verdict(self) -> float:
         """What the verifier, which is the first part, gave; 0 if it gave nothing. Without parts the reward itself.
 
@@ -164,17 +176,24 @@ class Scored:
 class Answers:
     """Everything one expert answered to one question: a group in GRPO's sense.
 
-    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so). What the expert can do
-    is told by its `own` answers alone.
+    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so), also in the place of an
+    answer, which is then in `replaced`: nothing is learnt from it. What the expert can do is told by all that it has
+    `drawn`.
     """
 
     prompt: Prompt
     scored: tuple[Scored, ...]
+    replaced: tuple[Scored, ...] = ()
 
     @property
     def own(self) -> tuple[Scored, ...]:
-        """Those that are no traces."""
-        return tuple(s for s in self.scored if not s.rollout.origin.startswith("trace:"))
+        """Those of the group that are no traces."""
+        return tuple(s for s in self.scored if not s.is_trace)
+
+    @property
+    def drawn(self) -> tuple[Scored, ...]:
+        """All that the expert answered, also what made room for a trace."""
+        return self.own + self.replaced
 
     @property
     def expert(self) -> str:
@@ -187,15 +206,15 @@ class Answers:
     @property
     def mean(self) -> float:
         """The mean verdict: how well the expert does on the question, whatever else is rewarded."""
-        return sum(s.verdict for s in self.own) / len(self.own)
+        return sum(s.verdict for s in self.drawn) / len(self.drawn)
 
     @property
     def right(self) -> tuple[Rollout, ...]:
-        return tuple(s.rollout for s in self.own if s.right)
+        return tuple(s.rollout for s in self.drawn if s.right)
 
     @property
     def wrong(self) -> int:
-        return sum(not s.right for s in self.own)
+        return sum(not s.right for s in self.drawn)
 
 
 @dataclass(frozen=True, slots=True)

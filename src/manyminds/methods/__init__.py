@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
-    "grpo": "manyminds.methods.grpo:GRPO",
+    "ampo": "manyminds.methods.ampo:AMPO",
     "dr_grpo": "manyminds.methods.dr_grpo:DrGRPO",
+    "grpo": "manyminds.methods.grpo:GRPO",
+    "luffy": "manyminds.methods.luffy:LUFFY",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "rft": "manyminds.methods.rft:RFT",
+    "rl_plus": "manyminds.methods.rl_plus:RLPlus",
 }
 
 
