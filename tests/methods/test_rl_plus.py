@@ -123,7 +123,10 @@ def test_the_plain_prompt_has_no_trace_of_its_own() -> None:
 # The loss.
 
 
-def rows(old: Floats = logs(0.25, 0.9)) -> tuple[Example, Example]:
+BEFORE = logs(0.25, 0.9)
+
+
+def rows(old: Floats = BEFORE) -> tuple[Example, Example]:
     """A trace of two tokens and a drawn answer of two, with what the policy gave them before."""
     trace = Example("trace", (1,), (7, 8), advantage=0.75, planes={"old_logprobs": old})
     drawn = Example("sampled", (1,), (5, 6), advantage=-0.25, planes={"old_logprobs": logs(0.5, 0.5)})

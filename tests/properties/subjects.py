@@ -29,13 +29,17 @@ TINY: Spec = {"fixed_length": 4, "hard_capacity": 2, "hard_probability": 1.0, "h
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
     "clip_high": (0.0,),
+    "entropy_coefficient": (0.01,),
     "epochs": (2,),
+    "focus": (0.0,),
     "hard_coefficient": (0.0,),
     "mutual_answers": (1,),
     "mutual_coefficient": (0.0,),
     "mutual_gap": (0.6,),
     "most": (1,),
     "student": ("alpha",),
+    "traces": (1,),
+    "trigger": (1.0,),
 }
 """Further values of fields whose type names none."""
 OWN = ("custom_method:BestOfGroup", "custom_method:MixedGroups")
