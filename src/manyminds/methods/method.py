@@ -111,7 +111,8 @@ class Method(BaseModel):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the run must provide: "solutions", "traces", "reference", "values", "partner". Union."""
+        """What the run must provide: "solutions", "traces", "trace_answers" (where the final answer stands in traces),
+        "reference", "values", "partner". Union."""
         return frozenset()
 
     def initial_memory(self) -> Any:
