@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log
+from random import Random
 from typing import Any
 
 import pytest
@@ -52,8 +53,6 @@ def shaped(method: Composed, *groups: Group) -> tuple[Group, ...]:
 
 def learnt(method: Composed, *groups: Group) -> Lesson:
     after = method.credit(shaped(method, *groups), method.initial_memory(), START)
-    from random import Random
-
     return method.learn(after, scored(method, *groups), method.initial_memory(), Random(0), START)
 
 
@@ -128,6 +127,13 @@ def test_a_trigger_of_its_own() -> None:
     assert [s.is_trace for s in after.answers[0].scored] == [False, False, True, False]
 
 
+def test_one_drawn_answer_stays() -> None:
+    """Nothing but right traces would be a group of equal rewards, which teaches nothing."""
+    (after,) = shaped(composed(traces=4), pooled([0, 0, 0]))
+    assert [s.is_trace for s in after.answers[0].scored] == [True, True, False]
+    assert shaped(composed(), pooled([0]))[0].answers[0].replaced == ()
+
+
 def test_what_made_room_still_counts_as_drawn_and_is_not_learnt() -> None:
     given = pooled(FAILED)
     (after,) = shaped(composed(), given)
@@ -170,7 +176,7 @@ def test_a_step_scores_traces_only_where_they_are_wanted() -> None:
     all_wrong = metrics.values["groups/all_wrong"] * 9
     assert 0 < all_wrong < 9
     assert policy.scored == pytest.approx(3 * all_wrong)
-    assert metrics.values["traces/rows"] == pytest.approx(2 * all_wrong)
+    assert metrics.values["traces/rows"] == pytest.approx(all_wrong)
     assert 0 < metrics.values["traces/comprehension"] < 1
     assert metrics.values["sampled_tokens"] > 0
 

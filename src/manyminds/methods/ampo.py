@@ -81,12 +81,12 @@ class AMPO(ExternalTraces):
         return len(answers.right) <= self.trigger * len(answers.drawn)
 
     def guided(self, answers: Answers, scores: Scores) -> Answers:
-        """Traces in the places of the first answers that fail. Drawn answers are exchangeable: the first are as good a
-        random choice as any."""
+        """Traces in the places of the first answers that fail; one answer stays, or all would be right alike. Drawn
+        answers are exchangeable: the first are as good a random choice as any."""
         if not self.triggered(answers):
             return answers
         failing = [i for i, s in enumerate(answers.scored) if not (s.is_trace or s.right)]
-        chosen = among(answers, self.ranked(answers, scores)[: self.traces])
+        chosen = among(answers, self.ranked(answers, scores)[: min(self.traces, len(answers.own) - 1)])
         place = dict(zip(failing, chosen, strict=False))
         scored = tuple(place.get(i, s) for i, s in enumerate(answers.scored))
         return replace(answers, scored=scored, replaced=(*answers.replaced, *(answers.scored[i] for i in place)))
