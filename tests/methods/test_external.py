@@ -72,7 +72,7 @@ def test_the_place_of_the_final_answer_is_found_where_a_method_asks_for_it(name:
     task, experts, recipe = load_questions(
         parse({"name": "t", "model": "tiny", "task": data, "method": {"name": name}})
     )
-    questions, _ = render(recipe, task, experts, tiny.tokenizer(), 256, 999)
+    questions, _ = render(recipe, task, experts, tiny.tokenizer(), 999, 999)
     traces = [t for q in questions["train"] for t in q.traces.values()]
     assert len(traces) == 12
     assert all(bool(t.reference_ids) is filled for t in traces)
