@@ -43,7 +43,10 @@ class RLPlus(OneTrace):
     `focus` is gamma of the focal weight; 0 turns it off.
     """
 
-    paper: ClassVar[str] = "RL-PLUS: Countering Capability Boundary Collapse of LLMs with Hybrid-policy Optimization"
+    paper: ClassVar[str] = (
+        "RL-PLUS: Countering Capability Boundary Collapse of LLMs in Reinforcement Learning with Hybrid-policy "
+        "Optimization"
+    )
     arxiv: ClassVar[str] = "2508.00222"
     summary: ClassVar[str] = "One expert's trace in every group; tokens of it that are unlikely count more."
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
