@@ -39,7 +39,7 @@ def question(name: str, experts: int, solution: Ids = GOLD) -> Question:
         id=name,
         text=name,
         answer="1",
-        traces={e: Trace(e, e, (700 + i,)) for i, e in enumerate(names)},
+        traces={e: Trace(e, e, (700 + i,), reward=1.0) for i, e in enumerate(names)},
         prompt_ids={e: (len(name), 100 + i) for i, e in enumerate(names)},
         solution_ids=solution,
     )

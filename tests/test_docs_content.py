@@ -19,10 +19,11 @@ from manyminds.config import parse
 from manyminds.limits import Limits, Shape
 from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
+from manyminds.methods.external import ExternalTraces
 from manyminds.methods.method import Method
 from manyminds.metrics import of_groups, of_rollouts
 from manyminds.profiling import PARTS, Profiler
-from manyminds.records import PLAIN, Answers, Group, Progress, Prompt, Question, Rollout, Scored
+from manyminds.records import PLAIN, Answers, Group, Progress, Prompt, Question, Rollout, Scored, SpanScore, Trace
 from manyminds.rewards import Judge, reward
 from manyminds.run import train
 from manyminds.warmup import warmup
@@ -61,6 +62,13 @@ def test_papers_lists_the_fields_that_all_share() -> None:
     assert {name: yaml.safe_load(value) for name, value in told.items()} == {
         name: default for name, default in shared.items() if name not in ("name", "with")
     }
+
+
+def test_papers_lists_the_fields_that_methods_with_traces_share() -> None:
+    rows = table_rows(section("papers.md", "## Methods that learn from traces"))
+    told = {code(row[0])[0]: yaml.safe_load(code(row[1])[0]) for row in rows if code(row[0])}
+    shared = set(ExternalTraces.__annotations__) & set(ExternalTraces.model_fields)
+    assert told == {name: default for name, default in default_of("rl_plus", "").items() if name in shared}
 
 
 def test_papers_settles_every_ambiguity() -> None:
@@ -125,7 +133,12 @@ def answered(question: Question, expert: str, rewards: list[float]) -> Answers:
 
 
 def toy_groups() -> tuple[Group, ...]:
-    question = Question("q", "1+1", "2", prompt_ids=dict.fromkeys(("one", "two", PLAIN), (1,)), solution_ids=(5, 6))
+    traces = {
+        name: Trace("", name, (i, 5, 6), 1.0, reasoning_ids=(i,), reference_ids=(5,))
+        for i, name in enumerate(("one", "two", "three"))
+    }
+    prompts = dict.fromkeys(("one", "two", PLAIN), (1,))
+    question = Question("q", "1+1", "2", traces=traces, prompt_ids=prompts, solution_ids=(5, 6))
     rows = {"one": [1.0, 1.0, 0.0, 0.0], "two": [0.0] * 4}
     return (Group(question, tuple(answered(question, name, its) for name, its in rows.items())),)
 
@@ -145,8 +158,10 @@ def emitted_by_toys() -> set[str]:
         part = find(name).ask is Method.ask
         spec = {"name": "grpo", "with": [{"name": name}]} if part else {"name": name}
         method = Composed(build({**spec, "experts": ("one", "two")}))
-        credited = method.credit(groups, method.initial_memory(), Progress(1, 0.0))
-        lesson = method.learn(credited, {}, method.initial_memory(), Random(0), Progress(1, 0.0))
+        memory, progress = method.initial_memory(), Progress(1, 0.0)
+        scores = {span.key: SpanScore((-1.0,) * len(span.ids)) for span in method.wants(groups)}
+        credited = method.credit(method.shape(groups, scores, memory, progress), memory, progress)
+        lesson = method.learn(credited, scores, memory, Random(0), progress)
         names |= {*lesson.metrics}
     return names
 

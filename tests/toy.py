@@ -55,7 +55,10 @@ def question(a: int, b: int, media: tuple[str, ...] = ()) -> Question:
         text=f"{a}+{b}",
         answer=str(c),
         solution=f"{a} {c}",
-        traces={name: Trace(text_of(ids), name, ids, reward=1.0) for name, ids in traces.items()},
+        traces={
+            name: Trace(text_of(ids), name, ids, reward=1.0, reasoning_ids=ids[:-2], reference_ids=(c,))
+            for name, ids in traces.items()
+        },
         prompt_ids={name: (token, a, b) for name, token in TOKENS.items()},
         solution_ids=(a, c, STOP),
         media=media,

@@ -78,14 +78,15 @@ def weigh(examples: Sequence[Example], terms: Sequence[Term]) -> list[Row]:
     """
     weights = torch.zeros(len(terms), len(examples), dtype=torch.float64)
     for k, term in enumerate(terms):
-        read = [i for i, example in enumerate(examples) if example.kind == term.kind]
-        if not read or term.coefficient == 0:
+        rows = [i for i, example in enumerate(examples) if example.kind == term.kind or example.kind in term.among]
+        if term.kind not in {examples[i].kind for i in rows} or term.coefficient == 0:
             continue
-        if "teacher_kl" in term.needs and not all(examples[i].teacher_prompt_ids for i in read):
+        if "teacher_kl" in term.needs and not all(examples[i].teacher_prompt_ids for i in rows):
             raise ValueError(f"the term '{term.name}' needs a teacher's prompt in every example of kind '{term.kind}'")
-        lengths = torch.tensor([float(counted(examples[i])) for i in read], dtype=torch.float64)
-        row_weights = torch.tensor([examples[i].weight for i in read], dtype=torch.float64)
-        weights[k, read] = term.average(lengths, row_weights)
+        lengths = torch.tensor([float(counted(examples[i])) for i in rows], dtype=torch.float64)
+        row_weights = torch.tensor([examples[i].weight for i in rows], dtype=torch.float64)
+        read = torch.tensor([examples[i].kind == term.kind for i in rows])
+        weights[k, rows] = term.average(lengths, row_weights) * read
     return [Row(example, tuple(w)) for example, w in zip(examples, weights.T.tolist(), strict=True)]
 
 

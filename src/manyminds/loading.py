@@ -13,6 +13,7 @@ from typing import Any
 
 from manyminds.config import Recipe, load_recipe
 from manyminds.errors import UserError
+from manyminds.experts.finals import Finals
 from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.limits import linear_parameters
@@ -77,6 +78,7 @@ def load(recipe: Recipe, model: str | Path, folder: Path | None = None, *, trust
     `trust`: whether code that comes with the model may be executed; by default what the recipe says of this model.
     """
     task, experts, recipe = load_questions(recipe)
+    check_needs(recipe, task)
     trust = recipe.trusts(model) if trust is None else trust
     causal, tokenizer = load_model(model, recipe.seed, base=recipe.model, lora=recipe.lora, trust=trust)
     words = causal.get_input_embeddings().num_embeddings
@@ -99,18 +101,20 @@ def render(
 ) -> tuple[dict[str, tuple[Question, ...]], tuple[str, ...]]:
     """The task's questions by split, as token ids for every expert; and what the user should know about the prompts.
 
-    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, a
-    token that a model of `words` words does not know, or a question without what the method needs.
+    What does not fit into `context` tokens is left out and told. Raises UserError for a set of which nothing fits, or a
+    token that a model of `words` words does not know.
     """
     form = answer_form(recipe, task)
     renderer = Renderer(tokenizer, context, recipe.sampling.max_tokens, recipe.chat_template_kwargs, words, form)
+    finals = Finals(task.extract, task.answer_form, renderer.encode)
     # What is too long is told in one sentence, by the renderer; a tokenizer would warn of it besides.
     getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     rendered = {
         split: tuple(renderer.render(question, experts) for question in its) for split, its in task.splits.items()
     }
+    if "trace_answers" in Composed(recipe.method).needs:
+        rendered["train"] = tuple(map(finals.found, rendered["train"]))
     questions, left_out = with_room(rendered, context, recipe.sampling.max_tokens)
-    check_needs(recipe, questions["train"])
     return questions, (*task.notes, *renderer.notes, *left_out)
 
 
@@ -151,19 +155,25 @@ def answer_form(recipe: Recipe, task: Task) -> str | None:
     return task.answer_form
 
 
-def check_needs(recipe: Recipe, questions: Sequence[Question]) -> None:
-    """Raises UserError if the method needs what the questions do not have. A solution that is too long counts as there:
-    its question is asked, and the buffer does without it."""
-    needs = Composed(recipe.method).needs
-    for question in questions:
-        if "answer_spans" in needs and not question.answer_ids:
+def check_needs(recipe: Recipe, task: Task) -> None:
+    """Raises UserError if the method needs what the questions do not have. What is too long counts as there: its
+    question is asked, and the method does without it."""
+    needs, questions = Composed(recipe.method).needs, task.splits["train"]
+    answer_form(recipe, task)
+    if "traces" in needs and not any(t.reward == 1.0 for question in questions for t in question.traces.values()):
+        found = "are known to be right" if any(question.traces for question in questions) else "are there"
+        names = " with ".join(layer.name for layer in (recipe.method, *recipe.method.parts))
+        raise UserError(
+            f"task: method '{names}' learns from experts' worked answers to the training questions, and none {found}; "
+            "give the task a file of them (task.experts_file; `manyminds collect` writes one), or take another method"
+        )
+    for question in questions if "answer_spans" in needs else ():
+        if not question.answer:
             raise UserError(
                 f"{question.source or 'task'}: question '{question.id}' has no gold `answer`, whose probability is the "
                 f"reward of {recipe.method.name}; add it"
             )
-    if "solutions" not in needs:
-        return
-    for question in questions:
+    for question in questions if "solutions" in needs else ():
         if not question.solution:
             raise UserError(
                 f"{question.source or 'task'}: question '{question.id}' has no worked `solution`, which the "

@@ -61,25 +61,25 @@ def of_groups(groups: Sequence[Group]) -> dict[str, float]:
     rows = [a for g in groups for a in g.answers]
     if not rows:
         return {}
-    each = [[s.reward for s in a.own] for a in rows]
+    each = [[s.reward for s in a.drawn] for a in rows]
     rewards = [r for its in each for r in its]
     metrics = {
         "reward": fmean(rewards),
         "reward_std": fmean(map(pstdev, each)),
         "frac_reward_zero_std": fmean(max(its) == min(its) for its in each),
-        "groups/all_wrong": fmean(a.wrong == len(a.own) for a in rows),
+        "groups/all_wrong": fmean(a.wrong == len(a.drawn) for a in rows),
         "groups/all_right": fmean(a.wrong == 0 for a in rows),
-        "groups/pooled_all_wrong": fmean(all(a.wrong == len(a.own) for a in g.answers) for g in groups),
+        "groups/pooled_all_wrong": fmean(all(a.wrong == len(a.drawn) for a in g.answers) for g in groups),
     }
     metrics["groups/pooled_all_right"] = fmean(all(a.wrong == 0 for a in g.answers) for g in groups)
     metrics["groups/mixed"] = 1.0 - metrics["groups/all_wrong"] - metrics["groups/all_right"]
     for expert in dict.fromkeys(a.expert for a in rows):
         its = [a for a in rows if a.expert == expert]
-        metrics[f"experts/{expert}/reward"] = fmean(s.reward for a in its for s in a.own)
+        metrics[f"experts/{expert}/reward"] = fmean(s.reward for a in its for s in a.drawn)
         metrics[f"experts/{expert}/frac_all_right"] = fmean(a.wrong == 0 for a in its)
-        metrics[f"experts/{expert}/frac_all_wrong"] = fmean(a.wrong == len(a.own) for a in its)
-    for part in dict.fromkeys(name for a in rows for s in a.own for name in s.parts):
-        values = [v for a in rows for s in a.own if (v := s.parts.get(part)) is not None]
+        metrics[f"experts/{expert}/frac_all_wrong"] = fmean(a.wrong == len(a.drawn) for a in its)
+    for part in dict.fromkeys(name for a in rows for s in a.drawn for name in s.parts):
+        values = [v for a in rows for s in a.drawn if (v := s.parts.get(part)) is not None]
         if values:
             metrics[f"rewards/{part}/mean"] = fmean(values)
             metrics[f"rewards/{part}/std"] = pstdev(values)

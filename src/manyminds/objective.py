@@ -39,8 +39,9 @@ class Term:
     """One summand of the objective, to be minimised.
 
     `per_token(outputs, batch)` gives "B T" without reduction; `average` turns lengths and row weights into one weight
-    per row. `needs`: planes that must be computed before the first update ("old_logprobs", "reference_logprobs"), and
-    what the policy gives in the same pass ("teacher_kl", "entropies", "values").
+    per row; rows of the kinds `among` count in it as well, though other terms read them. `needs`: planes that must be
+    computed before the first update ("old_logprobs", "reference_logprobs"), and what the policy gives in the same pass
+    ("teacher_kl", "entropies", "values").
     `credit`: the advantages at which the term has a gradient at all. Rows without one cost no forward pass: those of
     advantage 0 if the term is proportional to it ("nonzero"), those not above 0 if to its positive part ("positive").
     """
@@ -52,6 +53,7 @@ class Term:
     average: RowWeights = over_sequences
     needs: frozenset[str] = frozenset()
     credit: Literal["any", "nonzero", "positive"] = "any"
+    among: frozenset[str] = frozenset()
 
 
 def evaluate(terms: Sequence[Term], outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

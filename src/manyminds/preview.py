@@ -9,7 +9,7 @@ from typing import Any
 from manyminds.config import Recipe
 from manyminds.errors import UserError
 from manyminds.footprint import Footprint, Load, footprint
-from manyminds.loading import Outline, load_questions, outline, render
+from manyminds.loading import Outline, check_needs, load_questions, outline, render
 from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import derived
 from manyminds.records import PLAIN, Ask, Ids, Progress, Question
@@ -46,6 +46,7 @@ class Preview:
 def preview(recipe: Recipe) -> Preview:
     """Everything but the weights. Raises UserError for whatever would stop the run before its first step."""
     task, experts, recipe = load_questions(recipe)
+    check_needs(recipe, task)
     model = outline(recipe.model, recipe.seed, recipe.lora, recipe.trusts(recipe.model))
     questions, notes = render(recipe, task, experts, model.tokenizer, model.context, model.words)
     if not questions["train"]:

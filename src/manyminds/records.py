@@ -27,13 +27,20 @@ class Expert:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A worked answer that the policy did not sample: a teacher's, or the data set's own."""
+    """A worked answer that the policy did not sample: a teacher's, or the data set's own.
+
+    `reward` is 1 for a right one, 0 for a wrong one, None where nobody judged it. For methods that ask how likely the
+    gold answer is after this reasoning, `reasoning_ids` are the ids up to the final answer, and `reference_ids` those
+    of the gold answer in its place; empty where no final answer was found.
+    """
 
     text: str
     source: str
     ids: Ids = ()
     reward: float | None = None
     logprobs: Floats = ()
+    reasoning_ids: Ids = ()
+    reference_ids: Ids = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +183,24 @@ class Scored:
 class Answers:
     """Everything one expert answered to one question: a group in GRPO's sense.
 
-    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so). What the expert can do
-    is told by its `own` answers alone.
+    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so), also in the place of an
+    answer, which is then in `replaced`: nothing is learnt from it. What the expert can do is told by all that it has
+    `drawn`.
     """
 
     prompt: Prompt
     scored: tuple[Scored, ...]
+    replaced: tuple[Scored, ...] = ()
 
     @property
     def own(self) -> tuple[Scored, ...]:
-        """Those that are no traces."""
+        """Those of the group that are no traces."""
         return tuple(s for s in self.scored if not s.rollout.is_trace)
+
+    @property
+    def drawn(self) -> tuple[Scored, ...]:
+        """All that the expert answered, also what made room for a trace."""
+        return self.own + self.replaced
 
     @property
     def expert(self) -> str:
@@ -199,15 +213,15 @@ class Answers:
     @property
     def mean(self) -> float:
         """The mean verdict: how well the expert does on the question, whatever else is rewarded."""
-        return sum(s.verdict for s in self.own) / len(self.own)
+        return sum(s.verdict for s in self.drawn) / len(self.drawn)
 
     @property
     def right(self) -> tuple[Rollout, ...]:
-        return tuple(s.rollout for s in self.own if s.right)
+        return tuple(s.rollout for s in self.drawn if s.right)
 
     @property
     def wrong(self) -> int:
-        return sum(not s.right for s in self.own)
+        return sum(not s.right for s in self.drawn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,19 @@ def test_a_part_without_terms_of_its_own_leaves_the_bases() -> None:
     assert term.per_token == ClippedSurrogate(0.2, 0.3)
 
 
+def test_a_term_that_is_grpos_by_default_takes_nobodys_place() -> None:
+    """A method that adds a term to GRPO's own, as a part, leaves the base's policy loss; with a clip range of its own
+    it brings it."""
+    base = GRPO(experts=("e0",), average="over_tokens")
+    for part, owner in ((Clip(clip_high=0.2), "grpo"), (Clip(clip_high=0.3), "toy_methods:Clip")):
+        method = Composed(base.model_copy(update={"parts": (part,)}))
+        assert method.describe()["term policy"] == owner
+        assert (method.terms(START)[0] == base.terms(START)[0]) is (owner == "grpo")
+    method = Composed(build({"name": "rft", "experts": ["e0"], "student": "e0", "with": [{"name": "rl_plus"}]}))
+    assert method.describe()["term policy"] == "rl_plus"
+    assert len(composed(Clip(clip_high=0.2), PolicyOfItsOwn()).terms(START)) == 1
+
+
 def test_two_parts_with_different_terms_of_one_name_are_refused() -> None:
     with pytest.raises(UserError) as error:
         composed(Clip(), PolicyOfItsOwn())

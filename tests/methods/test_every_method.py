@@ -41,8 +41,10 @@ def lesson_of(method: Composed, model: Toy) -> tuple[Lesson, tuple[Term, ...]]:
     """What a step learns from three questions, half of whose answers are right."""
     memory = method.initial_memory()
     asks = [ask for question in QUESTIONS[42:45] for ask in method.ask(question, memory, START)]
-    groups = by_question(parity(ToySampler(model).sample(asks, "0/1")))
-    lesson = method.learn(method.credit(groups, method.initial_memory(), START), {}, memory, Random(0), START)
+    drawn = by_question(parity(ToySampler(model).sample(asks, "0/1")))
+    scores = ToyPolicy(model).score(method.wants(drawn))
+    groups = method.credit(method.shape(drawn, scores, memory, START), memory, START)
+    lesson = method.learn(groups, scores, memory, Random(0), START)
     terms = method.terms(START)
     return recall(lesson, terms, ToyPolicy(model, reference=Toy(1))), terms
 

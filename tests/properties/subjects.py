@@ -39,7 +39,9 @@ MORE: dict[str, tuple[Any, ...]] = {
     "below": (0.0,),
     "beta": (0.0, 1.0, 8.0, -2.0),
     "clip_high": (0.0,),
+    "entropy_coefficient": (0.01,),
     "epochs": (2,),
+    "focus": (0.0,),
     "hard_coefficient": (0.0,),
     "kl_coefficient": (0.1,),
     "minibatches": (1, 2),
@@ -48,6 +50,8 @@ MORE: dict[str, tuple[Any, ...]] = {
     "mutual_gap": (0.6,),
     "most": (1,),
     "student": ("alpha",),
+    "traces": (1,),
+    "trigger": (1.0,),
 }
 """Further values of fields whose type names none."""
 OWN = ("custom_method:ByRank", "custom_method:NotTooEasy")

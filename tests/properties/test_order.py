@@ -46,6 +46,7 @@ ORDERS: dict[str, Callable[[Groups, Random], Groups]] = {
 }
 EXCEPTIONS: dict[tuple[str, str], tuple[Spec, str]] = {
     ("grpo, minibatches", "questions"): ({"minibatches": 2}, "a mini-batch is of questions in their order"),
+    ("ampo", "answers"): ({}, "the first answers that fail make room for traces"),
     ("meml_grpo", "experts"): ({}, "of several best (or worst) experts the first is taken (mutual_ties: lowest)"),
     ("meml_grpo, hard_capacity", "questions"): (
         {"hard_capacity": 2, "hard_wrong": 1, "hard_probability": 1.0},

@@ -130,7 +130,11 @@ class Renderer:
 
     def solution_ids(self, text: str) -> Ids:
         """A worked answer as the policy would have to write it: its ids and the token that ends an answer."""
-        return (*_ids(self.tokenizer.encode(text, add_special_tokens=False)), self.closing)
+        return (*self.encode(text), self.closing)
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text by itself, nothing added."""
+        return _ids(self.tokenizer.encode(text, add_special_tokens=False))
 
     def render(self, question: Question, experts: Iterable[Expert]) -> Question:
         """The question with its prompt for every expert and for `PLAIN`, and the ids of all worked answers.

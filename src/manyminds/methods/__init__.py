@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
+    "ampo": "manyminds.methods.ampo:AMPO",
     "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
     "cispo": "manyminds.methods.cispo:CISPO",
     "curiosity": "manyminds.methods.curiosity:Curiosity",
@@ -22,12 +23,14 @@ METHODS: dict[str, str] = {
     "grpo": "manyminds.methods.grpo:GRPO",
     "gspo": "manyminds.methods.gspo:GSPO",
     "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
+    "luffy": "manyminds.methods.luffy:LUFFY",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "position_shaping": "manyminds.methods.position_shaping:PositionShaping",
     "ppl_shaping": "manyminds.methods.ppl_shaping:PerplexityShaping",
     "reinforce": "manyminds.methods.reinforce:REINFORCE",
     "reinforce_pp": "manyminds.methods.reinforce_pp:REINFORCEPP",
     "rft": "manyminds.methods.rft:RFT",
+    "rl_plus": "manyminds.methods.rl_plus:RLPlus",
     "rloo": "manyminds.methods.rloo:RLOO",
     "rlpr": "manyminds.methods.rlpr:RLPR",
     "rs_grpo": "manyminds.methods.rs_grpo:RSGRPO",

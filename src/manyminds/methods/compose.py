@@ -1,7 +1,8 @@
 """The composition law: what a base and its parts say together (`method: {name: base, with: [{name: part}, ...]}`).
 
     ask, advantage      one owner: the part that sets it, else the base; two parts that set it are refused
-    terms               merged by name: a part's term replaces the base's; two parts with different ones are refused
+    terms               merged by name: a part's term replaces the base's, unless it is plain GRPO's to the letter,
+                        which says nothing; two parts with different ones are refused
     examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
     wants, needs        union
     shape, refine       a chain, base first
@@ -29,6 +30,7 @@ from manyminds.objective import Term
 from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
 
 EXCLUSIVE = ("ask", "advantage")
+PLAIN_TERMS = GRPO().terms(Progress(0, 0.0))
 HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
 
@@ -74,6 +76,8 @@ class Composed:
         seen: dict[str, tuple[str, Term]] = {}
         for part in self.base.parts:
             for term in part.terms(progress) if sets(part, "terms") else ():
+                if term in PLAIN_TERMS:
+                    continue
                 if term.name in seen and seen[term.name][1] != term:
                     raise UserError(
                         f"method.with: '{seen[term.name][0]}' and '{part.name}' both set the term '{term.name}', "
@@ -88,9 +92,7 @@ class Composed:
         learnt from them.
         """
         said = {hook: owner.name for hook, owner in self._owners.items()}
-        for layer in self.layers:
-            if layer is self.base or sets(layer, "terms"):
-                said |= {f"term {term.name}": _said(layer, term) for term in layer.terms(Progress(0, 0.0))}
+        said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
         for hook in ("examples", "shape", "refine", "keeps", "wants"):
             owners = [
                 layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
@@ -185,11 +187,18 @@ class Composed:
         return Lesson(tuple(u for u in updates if u.examples), tuple(memories), metrics)
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
-        merged = {term.name: term for term in self.base.terms(progress)}
+        return tuple(term for _, term in self._terms(progress).values())
+
+    def _terms(self, progress: Progress) -> dict[str, tuple[Method, Term]]:
+        """The terms by name, and whose they are. A part's that is GRPO's by default takes no other's place: a method
+        that adds a term to GRPO's leaves the base's policy loss as it is."""
+        merged = {term.name: (self.base, term) for term in self.base.terms(progress)}
         for part in self.base.parts:
-            if sets(part, "terms"):
-                merged |= {term.name: _instead(term, merged.get(term.name)) for term in part.terms(progress)}
-        return tuple(merged.values())
+            for term in part.terms(progress) if sets(part, "terms") else ():
+                _, before = merged.get(term.name, (None, None))
+                if before is None or term not in PLAIN_TERMS:
+                    merged[term.name] = (part, _instead(term, before))
+        return merged
 
 
 def _instead(term: Term, of: Term | None) -> Term:

@@ -233,7 +233,7 @@ class MEMLGRPO(GRPO):
         entered = []
         for group in groups:
             for answers in group.answers:
-                wrong, n = answers.wrong, len(answers.own)
+                wrong, n = answers.wrong, len(answers.drawn)
                 fails = wrong > self.hard_wrong if self.hard_compare == "gt" else wrong >= self.hard_wrong
                 odds = {"K/G": self.hard_wrong / n, "w/G": wrong / n}.get(str(self.hard_probability))
                 if fails and rng.random() < (float(self.hard_probability) if odds is None else odds):

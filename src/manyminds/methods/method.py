@@ -114,7 +114,8 @@ class Method(BaseModel):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the run must provide: "solutions", "traces", "reference", "values", "partner", "answer_spans". Union."""
+        """What the run must provide: "solutions", "traces", "trace_answers" (where the final answer stands in traces),
+        "reference", "values", "partner", "answer_spans" (where it stands in what is drawn). Union."""
         return frozenset()
 
     def initial_memory(self) -> Any:
