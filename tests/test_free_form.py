@@ -172,7 +172,7 @@ def test_a_question_without_a_gold_answer_is_told_before_weights_are_read(tmp_pa
     seen = preview(its)
     assert seen.question.answer_ids
     with pytest.raises(UserError, match="has no gold `answer`, whose probability is the reward of rlpr; add it"):
-        check_needs(seen.recipe, [Question("q", "q", "")])
+        check_needs(seen.recipe, replace(seen.task, splits={**seen.task.splits, "train": (Question("q", "q", ""),)}))
 
 
 def test_a_task_without_a_mark_is_told(tmp_path: Path) -> None:

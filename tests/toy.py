@@ -61,6 +61,7 @@ def question(a: int, b: int, media: tuple[str, ...] = ()) -> Question:
         },
         prompt_ids={name: (token, a, b) for name, token in TOKENS.items()},
         solution_ids=(a, c, STOP),
+        answer_ids=(c, STOP),
         media=media,
     )
 

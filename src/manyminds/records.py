@@ -183,9 +183,8 @@ class Scored:
 class Answers:
     """Everything one expert answered to one question: a group in GRPO's sense.
 
-    A method may put a trace among them, which shares their baseline (`Rollout.origin` says so), also in the place of an
-    answer, which is then in `replaced`: nothing is learnt from it. What the expert can do is told by all that it has
-    `drawn`.
+    A method may put a trace among them, which shares their baseline, also in the place of an answer, which is then in
+    `replaced`: nothing is learnt from it. What the expert can do is told by all that it has `drawn`.
     """
 
     prompt: Prompt

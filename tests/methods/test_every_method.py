@@ -22,7 +22,7 @@ from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import Composed
 from manyminds.objective import Term, evaluate, needed, total
 from manyminds.records import Lesson, Progress, Update
-from manyminds.step import by_question, recall
+from manyminds.step import by_question, recall, scored
 from toy import EXPERTS, QUESTIONS, Toy, ToyPolicy, ToySampler, parity
 
 
@@ -42,7 +42,7 @@ def lesson_of(method: Composed, model: Toy) -> tuple[Lesson, tuple[Term, ...]]:
     memory = method.initial_memory()
     asks = [ask for question in QUESTIONS[42:45] for ask in method.ask(question, memory, START)]
     drawn = by_question(parity(ToySampler(model).sample(asks, "0/1")))
-    scores = ToyPolicy(model).score(method.wants(drawn))
+    scores = scored(ToyPolicy(model, reference=Toy(1)), method.wants(drawn))
     groups = method.credit(method.shape(drawn, scores, memory, START), memory, START)
     lesson = method.learn(groups, scores, memory, Random(0), START)
     terms = method.terms(START)

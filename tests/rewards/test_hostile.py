@@ -46,7 +46,7 @@ COSTS = {
     "sys.exit": ("SystemExit: 7", False),
     "interrupt": ("KeyboardInterrupt: ", False),
 }
-HARMLESS = ("fork", "fork and stay", "print", "mutate")
+HARMLESS = ("fork", "fork and stay", "mutate")
 QUESTION = Question("q", "1+1", "2", source="f:3", extras={"level": 3, "options": [1]})
 
 
@@ -76,13 +76,21 @@ def test_it_costs_its_own_sample(judge: Judge, what: str) -> None:
     assert judge.metrics["verifier/killed"] == float(killed)
 
 
-def test_what_costs_nothing(judge: Judge, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_costs_nothing(judge: Judge) -> None:
     judge.quarantine.clear()
     scored = judge(rollouts("#2", *HARMLESS, "none", "#3"))
-    assert [s.reward for s in scored] == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
+    assert [s.reward for s in scored] == [1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
     assert (judge.quarantine, QUESTION.extras) == ([], {"level": 3, "options": [1]})
     assert judge.metrics["verifier/not_available"] == 1.0
-    assert capfd.readouterr().out == ""  # standard output is for results
+
+
+def test_what_it_prints_goes_beside_the_result(capfd: pytest.CaptureFixture[str]) -> None:
+    """More than a pipe holds; from processes that start in this test, so that its output is this test's."""
+    with Judge([hostile], extract, config=CONFIG) as made:
+        assert [s.reward for s in made(rollouts("#2", "print", "#3"))][::2] == [1.0, 1.0]
+    said = capfd.readouterr()
+    assert said.out == ""  # standard output is for results
+    assert len(said.err) >= 2**20
 
 
 def test_a_trl_function_logs_from_its_worker() -> None:
