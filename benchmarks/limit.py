@@ -104,7 +104,9 @@ def lesson(rollouts: Sequence[Rollout]) -> tuple[Update, tuple[Term, ...]]:
     experts = (EXPERT,)
     method = Composed(GRPO(experts=experts, answers_per_prompt=2))
     groups = by_question([Scored(rollout, float(i % 2)) for i, rollout in enumerate(rollouts)])
-    learnt = method.learn(method.credit(groups, START), {}, method.initial_memory(), random.Random(0), START)
+    learnt = method.learn(
+        method.credit(groups, method.initial_memory(), START), {}, method.initial_memory(), random.Random(0), START
+    )
     return learnt.updates[0], method.terms(START)
 
 

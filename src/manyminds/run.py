@@ -74,8 +74,8 @@ def starting_model(recipe: Recipe) -> str | Path:
     found, _ = checkpoint.latest(folder / "checkpoints") if (folder / "result.json").exists() else (None, [])
     if found is None:
         raise UserError(
-            f"{folder}: there is no finished warm-up; run `manyminds warmup` with this recipe first, or leave its "
-            "`warmup` section out"
+            f"{folder}: there is no finished warm-up; run `manyminds warmup` with this recipe first (with --resume "
+            "auto if it was begun), or leave its `warmup` section out"
         )
     made = folder / "recipe.yaml"
     before = yaml_text.read(made, "a recipe")[0].get("task") if made.exists() else None

@@ -87,7 +87,7 @@ def test_an_llm_judges_right_answers() -> None:
         assert [s.reward for s in scored] == pytest.approx([1.225, 1.0, 0.0])
         questions = [question for split in task.splits.values() for question in split]
         assert its.check(questions, task.answer_form) == ()
-    assert len(server.requests) == 2 + 9
+    assert len(server.requests) == 2 + 12
     assert {request["model"] for request in server.requests} == {"gpt-4.1-mini"}
 
 

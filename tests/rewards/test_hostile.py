@@ -152,7 +152,9 @@ def test_a_reward_that_always_hangs_is_not_waited_for_to_the_end() -> None:
 
     config = JudgeConfig(deadline=0.2, workers=2, max_error_rate=0.1)
     with Judge([hangs], extract, config=config) as judge:
-        with pytest.raises(UserError, match=r"'hangs' failed on 3 of 24 answers, first with it did not return within"):
+        with pytest.raises(
+            UserError, match=r"'hangs' failed on 3 of 24 answers \(21 more were not waited for\), first with it did not"
+        ):
             judge(rollouts(*(f"#{i}" for i in range(3, 27))))
         assert [row["error"] == NOT_WAITED_FOR for row in judge.quarantine] == [False] * 3 + [True] * 21
         assert judge(rollouts("#2"))[0].reward == 1.0, "its processes are well again"

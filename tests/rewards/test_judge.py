@@ -121,7 +121,7 @@ def test_check() -> None:
     )
     assert judge.check([right]) == ("f:1: exact_answer gives the gold answer ('2') of question 'a' 0.0, not 1.",)
     generous = reward(lambda response: 1.0)
-    assert len(Judge([generous], extract).check([right], "#{answer}")) == 8  # every trick
+    assert len(Judge([generous], extract).check([right], "#{answer}")) == 11  # every trick
 
     @reward
     def breaks(response: str) -> float:
@@ -145,7 +145,7 @@ def test_check_asks_a_model_about_the_first_question_alone() -> None:
     assert judge.check([bare, worked, replace(worked, id="c")], "#{answer}") == ()
     assert asked[:3] == [("a", "#2"), ("a", "#xyzzy"), ("a", "")]
     assert {question for question, _ in asked} == {"a"}
-    assert len(asked) == 8  # all but the very long response
+    assert len(asked) == 11  # all but the very long response
     asked.clear()
     assert judge.check([worked, bare], "#{answer}") == ()
     assert asked[:4] == [("b", "#3"), ("b", "c3#3"), ("b", "#xyzzy"), ("b", "")]

@@ -165,7 +165,7 @@ def test_check_asks_it_on_one_question_only() -> None:
     with serving(answer=by_length) as server:
         its = judge(server)
         assert its.check(questions, "#{answer}") == ()
-        assert len(server.requests) == 8  # the gold answer and seven tricks, of which none is very long
+        assert len(server.requests) == 11  # the gold answer and ten tricks, of which none is very long
         server.answer = lambda body: "well"
         problems = its.check([Question("q", "1+1", "2", source="f:9")], "#{answer}")
     assert (

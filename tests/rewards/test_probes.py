@@ -48,6 +48,19 @@ def test_built_in_verifiers_fall_for_none(name: str) -> None:
         assert judge.check([QUESTION], FORM) == ()
 
 
+def test_numbers_that_end_alike() -> None:
+    of = {
+        answer: {p.name: p.text for p in probes(Question("q", "q", answer), FORM)}
+        for answer in ("42", "-0.5", "0", "b")
+    }
+    assert of["42"]["number that ends like it"] == "#### 942"
+    assert of["42"]["its opposite"] == "#### -42"
+    assert of["-0.5"]["number that ends like it"] == "#### -90.5"
+    assert of["-0.5"]["its opposite"] == "#### 0.5"
+    assert of["42"]["many after the gold one"].startswith("#### 42\n#### 421\n")
+    assert not {"its opposite", "number that ends like it"} & (of["0"].keys() | of["b"].keys())
+
+
 SLOPPY: dict[str, tuple[Callable[[str, str], object], set[str]]] = {
     "the answer occurs": (
         lambda response, answer: answer in response,
@@ -68,6 +81,15 @@ SLOPPY: dict[str, tuple[Callable[[str, str], object], set[str]]] = {
     "anything that is long": (
         lambda response, answer: response.endswith(f"# {answer}") or len(response) > 9999,
         {"a very long response"},
+    ),
+    "it ends so": (lambda response, answer: response.strip().endswith(answer), {"a number that ends like it"}),
+    "the last digits": (
+        lambda response, answer: re.findall(r"\d+", response)[-1:] == [answer],
+        {"its opposite"},
+    ),
+    "the first number": (
+        lambda response, answer: re.findall(r"\d+", response.replace("6 times 7 is ", ""))[:1] == [answer],
+        {"its opposite", "many after the gold one"},
     ),
     "anything at all": (lambda response, answer: True, {"nonsense", "an empty response", "the question itself"}),
 }

@@ -122,7 +122,8 @@ def accuracies(metrics: Mapping[str, Any]) -> str:
 
 
 class Bar:
-    """Watches one run: a bar with the latest numbers, a line for every evaluation, and notes."""
+    """Watches one run: a bar with the latest numbers, a line for every evaluation, and notes. Without a terminal there
+    is no bar, and evaluations and notes go to standard error."""
 
     def __init__(self, title: str, console: Console) -> None:
         self.title, self.progress = title, bars(console)
@@ -144,20 +145,23 @@ class Bar:
             self.task = self.progress.add_task(self.title, total=steps, note="")
         if what == "step":
             self.progress.update(self.task, completed=step, total=steps, note=self.says(step, steps, data))
-        elif what == "evaluation" and not self.progress.disable:
-            text = f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}"
-            self.progress.console.print(text, highlight=False)
+        elif what == "evaluation":
+            self.line(f"step {step}: {data['split']} accuracy in %: {accuracies(data['metrics'])}")
 
     def says(self, step: int, steps: int, data: Mapping[str, Any]) -> str:
         """What stands behind the bar after this step."""
         return "testing" if step == steps else latest(data)
 
     def note(self, text: str) -> None:
-        """Something the user should know, on standard error or above the bar."""
+        """Something the user should know."""
+        self.line(f"note: {text}")
+
+    def line(self, text: str) -> None:
+        """A line above the bar, or on standard error."""
         if self.progress.disable:
-            print(f"note: {text}", file=sys.stderr)
+            print(text, file=sys.stderr)
         else:
-            self.progress.console.print(f"note: {text}", markup=False, highlight=False)
+            self.progress.console.print(text, markup=False, highlight=False)
 
 
 def latest(line: Mapping[str, Any]) -> str:

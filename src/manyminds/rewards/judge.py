@@ -191,8 +191,9 @@ class Judge:
             errors = [verdict.failures[reward.name] for verdict in asked if reward.name in verdict.failures]
             if len(asked) >= ENOUGH and len(errors) > self.config.max_error_rate * len(asked):
                 failed = sum(error != NOT_WAITED_FOR for error in errors)
+                rest = f" ({len(errors) - failed} more were not waited for)" if failed < len(errors) else ""
                 raise UserError(
-                    f"{self.key}: the reward {reward.name!r} failed on {failed} of {len(asked)} answers, "
+                    f"{self.key}: the reward {reward.name!r} failed on {failed} of {len(asked)} answers{rest}, "
                     f"first with {errors[0]}{where}; mend it, or raise `judge.max_error_rate`."
                 )
 

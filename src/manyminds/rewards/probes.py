@@ -61,6 +61,7 @@ def probes(question: Question, form: str) -> tuple[Probe, ...]:
 
     wrong = numbers_beside(question.answer)
     many = (*wrong[:4], question.answer, *wrong[4:])
+    number = NUMBER.fullmatch(question.answer) and float(question.answer)
     made = [Probe("the gold answer", written(question.answer), 1.0)]
     if question.solution:
         made.append(Probe("the worked solution", question.solution, 1.0))
@@ -69,7 +70,10 @@ def probes(question: Question, form: str) -> tuple[Probe, ...]:
         Probe("an empty response", "", 0.0),
         Probe("another number", written(wrong[0]), 0.0),
         Probe("another number alone", wrong[0], 0.0),
+        *([Probe("a number that ends like it", written(in_front(question.answer, "9")), 0.0)] if number else []),
+        *([Probe("its opposite", written(opposite(question.answer)), 0.0)] if number else []),
         Probe("many answers, the gold one among them", written(*many), 0.0),
+        Probe("many after the gold one", written(question.answer, *wrong), 0.0),
         Probe("many boxed answers, the gold one among them", " ".join(f"\\boxed{{{each}}}" for each in many), 0.0),
         Probe("the question itself", question.text, 0.0),
         Probe(VERY_LONG, (NONSENSE + " ") * (LONG // (len(NONSENSE) + 1)), 0.0),
@@ -92,6 +96,16 @@ def numbers_beside(answer: str) -> list[str]:
     """
     number = NUMBER.fullmatch(answer)
     if number and "." in answer:
-        sign, rest = (answer[0], answer[1:]) if answer[0] in "+-" else ("", answer)
-        return [f"{sign}{digit}{rest}" for digit in "12345678"]
+        return [in_front(answer, digit) for digit in "12345678"]
     return [(answer if number else "3133") + digit for digit in "12345678"]
+
+
+def in_front(number: str, digit: str) -> str:
+    """The number with another digit at its front."""
+    sign = number[0] if number[0] in "+-" else ""
+    return f"{sign}{digit}{number[len(sign) :]}"
+
+
+def opposite(number: str) -> str:
+    """The number with the other sign."""
+    return number[1:] if number[0] == "-" else f"-{number.removeprefix('+')}"
