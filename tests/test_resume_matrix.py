@@ -32,7 +32,7 @@ def recipe(output: Path, arm: str, **changes: Any) -> Recipe:
 
 
 EVERY = [*ARMS, *PARTS]
-SOME = [(1 + place % 3, 3 + place % 3) for place in range(len(EVERY))]  # over all arms every step is tried
+SOME = [(1 + place % (STEPS - 1),) for place in range(len(EVERY))]  # over all arms every step is tried
 ALL = [tuple(range(1, STEPS))] * len(EVERY)
 MATRIX = [
     *(pytest.param(*its, id=its[0]) for its in zip(EVERY, SOME, strict=True)),
