@@ -87,20 +87,27 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    made = recipe(tmp_path_factory.mktemp("plain"), "meml, tuned")
+    train(made)
+    return state(made.folder)
+
+
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize("step", [None, 3], ids=["undisturbed", "resumed"])
-def test_watching_a_run_does_not_change_it(switch: str, step: int | None, tmp_path: Path) -> None:
+def test_watching_a_run_does_not_change_it(
+    switch: str, step: int | None, tmp_path: Path, plain_run: dict[str, Any]
+) -> None:
     """Evaluation, loggers, timing and saving may be switched on or off: the tensors are those of the plain run."""
     if "loggers" in SWITCHES[switch]:
         pytest.importorskip("tensorboard")
-    plain = recipe(tmp_path / "plain", "meml, tuned")
-    watched = recipe(tmp_path / "watched", "meml, tuned", **SWITCHES[switch])
-    train(plain)
+    watched = recipe(tmp_path, "meml, tuned", **SWITCHES[switch])
     if step is None:
         train(watched)
     else:
         stopped_and_resumed(train, watched, step)
-    due, found = state(plain.folder), state(watched.folder)
-    assert found["tensors"] == due["tensors"]
-    assert found["state"]["memory"] == due["state"]["memory"]
-    assert [line["reward"] for line in found["metrics"]] == [line["reward"] for line in due["metrics"]]
+    found = state(watched.folder)
+    assert found["tensors"] == plain_run["tensors"]
+    assert found["state"]["memory"] == plain_run["state"]["memory"]
+    assert [line["reward"] for line in found["metrics"]] == [line["reward"] for line in plain_run["metrics"]]

@@ -53,9 +53,9 @@ def test_a_refused_pair_is_told_why(label: str) -> None:
     assert "; " in REFUSED[label]
 
 
-@pytest.mark.parametrize("place", range(len(ACCEPTED)))
-def test_every_pair(place: int) -> None:
-    """In two of the arrangements by turns; in `make test-long` in all six."""
+@pytest.mark.parametrize("place", range(0, len(ACCEPTED), 3))
+def test_a_third_of_the_pairs(place: int) -> None:
+    """In two of the arrangements by turns; in `make test-long` every pair is tried in all six."""
     turn = [IN_ALL[(place + k) % len(IN_ALL)] for k in (0, 3)]
     assert disagreements(PAIRS[ACCEPTED[place]], made(Shape()), place, turn) == []
 
