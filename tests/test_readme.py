@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import guesser
 from fuzzing import CASES
 from manyminds.cli import app
+from manyminds.methods import METHODS
 from pages import FENCE
 
 ROOT = Path(__file__).parents[1]
@@ -141,3 +142,9 @@ def test_the_promises_say_what_was_measured() -> None:
     assert f"{100 * pairs['math_verify_alone']['tier']['clear']['agreement']:.1f} %" in promises
     quick, long = (sum(its[i] for its in CASES.values()) for i in (0, 1))
     assert f"{quick:,} inputs in `make test`, {long:,} in `make test-long`" in promises
+
+
+def test_every_method_is_in_the_readme() -> None:
+    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Methods\n")
+    named = set(re.findall(r"`(\w+)`", rest.partition("\n## ")[0]))
+    assert set(METHODS) <= named
