@@ -123,7 +123,8 @@ def sampled_metrics(
     experts: Sequence[str],
     samples: int,
 ) -> dict[str, dict[str, float]]:
-    """pass@G (mean over experts), pass@(E G) of the pooled answers, and the shares of groups of G without a signal.
+    """pass@G and at further k (mean over experts), pass@(E G) of the pooled answers, and the shares of groups of G
+    without a signal.
 
     The pool is all experts' answers together, drawn from without regard to who gave them.
 
@@ -139,10 +140,14 @@ def sampled_metrics(
     right = np.array([[sum(s.right for s in row[name]) for name in experts] for row in drawn])
     for answer, counts in zip(answers, right.tolist(), strict=False):
         answer["right"] = {name: [k, samples] for name, k in zip(experts, counts, strict=True)}
-    passed = np.array([[float(pass_at_k(samples, k, group)) for k in row] for row in right.tolist()])
+    passed, *further = (
+        np.array([[float(pass_at_k(samples, c, k)) for c in row] for row in right.tolist()])
+        for k in (group, *evaluation.pass_at)
+    )
     failed = np.array([[float(pass_at_k(samples, samples - k, group)) for k in row] for row in right.tolist()])
     total, pooled = samples * len(experts), group * len(experts)
     values = {
+        **{f"pass_at_{k}": its.mean(1) for k, its in zip(evaluation.pass_at, further, strict=True)},
         f"pass_at_{group}": passed.mean(1),
         f"pooled_pass_at_{pooled}": np.array([float(pass_at_k(total, int(row.sum()), pooled)) for row in right]),
         "all_wrong": 1 - passed.mean(1),

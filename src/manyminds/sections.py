@@ -243,7 +243,7 @@ class EvaluationConfig(Section):
     """What is measured. `every` training steps: greedy answers to `questions` of validation. At the end: all of test.
 
     `samples` answers per expert to each of `sampled_questions` test questions (0: all) give pass@`group` and the
-    shares of groups of `group` answers that carry no signal.
+    shares of groups of `group` answers that carry no signal; and pass@k for every further k of `pass_at`.
     """
 
     every: int = Field(60, ge=1)
@@ -251,11 +251,17 @@ class EvaluationConfig(Section):
     samples: int = Field(16, ge=2)
     sampled_questions: int = Field(0, ge=0)
     group: int = Field(8, ge=1)
+    pass_at: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
     def _enough(self) -> EvaluationConfig:
         if self.samples < self.group:
             raise ValueError(f"samples ({self.samples}) must be at least group ({self.group}); twice as many is better")
+        if self.pass_at and self.samples < max(self.pass_at):
+            raise ValueError(
+                f"samples ({self.samples}) must be at least {max(self.pass_at)}, the greatest of pass_at; twice as "
+                "many is better"
+            )
         return self
 
 
