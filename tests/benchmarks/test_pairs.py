@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import pairs
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
 
 
-def test_the_page_is_what_the_code_says() -> None:
+@pytest.fixture(scope="module")
+def pairs(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("pairs")
+
+
+def test_the_page_is_what_the_code_says(pairs: ModuleType) -> None:
     assert pairs.PAGE.read_text(encoding="utf-8") == pairs.page()
 
 
-def test_what_is_known_by_hand() -> None:
+def test_what_is_known_by_hand(pairs: ModuleType) -> None:
     assert pairs.refusal(["rs_grpo", "rloo"]) == "advantage"
     assert pairs.refusal(["dapo", "gspo"]) == "policy"
     assert pairs.refusal(["rs_grpo", "dynamic_sampling"]) is None
