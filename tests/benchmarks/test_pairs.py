@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pairs(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("pairs")
 
