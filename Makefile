@@ -27,10 +27,10 @@ demo: .venv/ready-demo
 	@$(BIN)/manyminds demo
 
 test: .venv/ready-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: .venv/ready-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

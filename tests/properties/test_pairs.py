@@ -35,9 +35,12 @@ def test_the_pairs_are_all_there_are() -> None:
     assert len(ACCEPTED) > len(PAIRS) / 2
 
 
-def test_no_pair_teaches_nothing() -> None:
+@pytest.mark.parametrize(
+    "labels", [pytest.param(ACCEPTED[::3], id="a third"), pytest.param(ACCEPTED, id="all", marks=pytest.mark.long)]
+)
+def test_no_pair_teaches_nothing(labels: tuple[str, ...]) -> None:
     """On the simplest of shapes, which every pair below is tried on, each learns from living rows."""
-    for label in ACCEPTED:
+    for label in labels:
         what = learnt(composed(PAIRS[label]), made(Shape()))
         assert what.lesson.updates, label
         for update in what.lesson.updates:
