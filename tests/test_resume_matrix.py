@@ -1,5 +1,5 @@
-"""Every method, stopped after every step and resumed, ends where it would have ended: all tensors, the memory, the
-metrics and the evaluations, bit for bit."""
+"""Every method, stopped and resumed, ends where it would have ended: all tensors, the memory, the metrics and the
+evaluations, bit for bit. In `make test` after one of its steps, in `make test-long` every variant after each."""
 
 from __future__ import annotations
 

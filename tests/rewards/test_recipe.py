@@ -88,7 +88,7 @@ def made(**entry: Any) -> Reward:
 
 def value(its: Reward, text: str, **extras: Any) -> float | None:
     judge = Judge([its], lambda text: text)
-    return judge.parts(Question("q", "1+1", "2", extras=extras), text)[its.name]
+    return judge.look(Question("q", "1+1", "2", extras=extras), [text])[0][1].parts[its.name]
 
 
 def test_they_stand_in_place_of_the_tasks_own(tmp_path: Path) -> None:

@@ -177,4 +177,4 @@ def test_one_text_is_scored_without_a_group() -> None:
     question = Question("q", "1+1", "2")
     assert judge.score(question, "#2") == 2.0
     assert judge.score(question, "#3") == 0.0
-    assert judge.parts(question, "#3") == {"exact_answer": 0.0, "length": None}
+    assert judge.look(question, ["#3"])[0][1].parts == {"exact_answer": 0.0, "length": None}

@@ -192,8 +192,19 @@ class OneTrace(ExternalTraces):
     """One trace in every group, always.
 
     `trace_source` says whose: the asked expert's own; its own, and where it has none that is right the first right
-    one; or always the first right one, in the order of the experts.
+    one; or always the first right one, in the order of the experts. The releases descend from one another and share
+    their settings.
     """
+
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "release": {
+            "scale": "none",
+            "clip": False,
+            "average": "over_fixed_length",
+            "joint_average": True,
+            "entropy_coefficient": 0.001,
+        }
+    }
 
     answers_per_prompt: int = Field(7, ge=1)
     trace_source: Literal["own_or_first", "own", "first"] = "own_or_first"

@@ -10,8 +10,7 @@ divided by std, no clip on the answers, one constant length in place of Z, an en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,14 +28,6 @@ class LUFFY(OneTrace):
     paper: ClassVar[str] = "Learning to Reason under Off-Policy Guidance"
     arxiv: ClassVar[str] = "2504.14945"
     summary: ClassVar[str] = "One expert's trace in every group, learnt under the shaped ratio p / (p + 0.1)."
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "release": {
-            "scale": "none",
-            "clip": False,
-            "average": "over_fixed_length",
-            "entropy_coefficient": 0.001,
-        }
-    }
 
     name: Literal["luffy"] = "luffy"
     average: Averages = "over_tokens"

@@ -11,9 +11,8 @@ traces summed over one constant length, an entropy bonus of 0.001. Departures: d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -49,15 +48,6 @@ class RLPlus(OneTrace):
     )
     arxiv: ClassVar[str] = "2508.00222"
     summary: ClassVar[str] = "One expert's trace in every group; tokens of it that are unlikely count more."
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "release": {
-            "scale": "none",
-            "clip": False,
-            "average": "over_fixed_length",
-            "joint_average": True,
-            "entropy_coefficient": 0.001,
-        }
-    }
 
     name: Literal["rl_plus"] = "rl_plus"
     focus: float = Field(0.5, ge=0)

@@ -98,10 +98,6 @@ class Judge:
         """The weighted sum for `text` as an answer to the question; nothing is standardised, as there is no group."""
         return self.look(question, [text])[0][0]
 
-    def parts(self, question: Question, text: str) -> dict[str, float | None]:
-        """What each reward gives `text` as an answer to the question, before weights; None where it is not asked."""
-        return self.look(question, [text])[0][1].parts
-
     def look(self, question: Question, texts: Sequence[str]) -> list[tuple[float, Verdict]]:
         """Of each text as an answer to the question: the weighted sum, not standardised, and what each reward said. A
         reward that fails on several of them is asked no further."""
