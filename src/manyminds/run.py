@@ -101,7 +101,7 @@ def reference(loaded: Loaded, start: str | Path | None) -> Any:
         return WithoutAdapters(loaded.model, recipe.engine.precision)
     if start is None:
         return copy.deepcopy(loaded.model)
-    return load_model(start, recipe.seed, trust=recipe.trust_remote_code)[0]
+    return load_model(start, recipe.seed, trust=recipe.trusts(start))[0]
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,8 @@ def test_a_base_without_a_policy_loss_gets_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [{"focus": -1}, {"variant": "published"}, {"trace_source": "best"}, {"fixed_length": 0}]
+    "field",
+    [{"minibatches": 2}, {"focus": -1}, {"variant": "published"}, {"trace_source": "best"}, {"fixed_length": 0}],
 )
 def test_bad_fields(field: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):

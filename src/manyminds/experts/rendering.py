@@ -161,16 +161,12 @@ class Renderer:
     def final_ids(self, answer: str) -> tuple[Ids, Ids]:
         """What the task writes before a final answer, and the answer. A space between them is the answer's where the
         tokenizer has one token for it and the answer's beginning."""
-
-        def encoded(text: str) -> Ids:
-            return _ids(self.tokenizer.encode(text, add_special_tokens=False))
-
         before = (self.form or "").partition("{answer}")[0]
-        whole = encoded(before + answer)
-        for marker in (encoded(before), encoded(before.rstrip())):
+        whole = self.encode(before + answer)
+        for marker in (self.encode(before), self.encode(before.rstrip())):
             if whole[: len(marker)] == marker and len(whole) > len(marker):
                 return marker, whole[len(marker) :]
-        return encoded(before), encoded(answer)  # marker and answer share a token
+        return self.encode(before), self.encode(answer)  # marker and answer share a token
 
     def _check_words(self, rows: Iterable[Ids]) -> None:
         unknown = max((token for ids in rows for token in ids), default=0)

@@ -91,12 +91,14 @@ class ExternalTraces(GRPO):
 
     `variant` fills in the fields that a recipe leaves open, as the paper or as the released code has them.
     `fixed_length` is used by the average of that name, in tokens; the recipe fills in the sampler's `max_tokens`.
+    A step is not cut into `minibatches`: answers and traces share an average.
     """
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     variant: Literal["paper", "release"] = "paper"
     average: Averages = "over_sequences"  # type: ignore[assignment]  # one more than GRPO's
+    minibatches: Literal[1] = 1
     fixed_length: int = Field(256, ge=1)
     joint_average: bool = False
     clip: bool = True
