@@ -154,8 +154,12 @@ def test_a_sample_of_three_is_refused() -> None:
         estimate(Sample(("a", "b"), {"a": 1, "b": 1}, 2, np.zeros((3, 2), np.int64)), 3)
 
 
+FEW = ("task.warmup=20", "task.train=200", "task.validation=20", "task.test=20")
+"""What is not asked is rendered all the same."""
+
+
 def check(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["check", DEMO, *arguments], catch_exceptions=False)
+    return CliRunner().invoke(app, ["check", DEMO, *FEW, *arguments], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +178,7 @@ def test_the_shipped_model_is_asked(shipped: str) -> None:
     assert 0 < found["oracle"]["value"] < 1
     assert found["gain"]["value"] == pytest.approx(found["one"]["value"] - found["many"]["value"])
     assert found["gain"]["low"] <= found["gain"]["value"] <= found["gain"]["high"]
-    assert found["sentence"].count("8 questions") == 2
+    assert "8 questions" in found["sentence"]
     text = check(*arguments).stdout
     assert found["sentence"] in text
     assert "Errors in common" in text
