@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from manyminds.cell import traces_used, training, validation
+from manyminds.cell import learnt, traces_used, training, validation
 from manyminds.comparison import Comparison
 from manyminds.config import parse
 from manyminds.errors import UserError
@@ -89,16 +89,12 @@ def test_curves_are_sampled_as_stated() -> None:
 
 
 def test_traces_are_counted_where_they_are_learnt() -> None:
-    flushes = [{"hard_buffer/flushes": 1.0}, {"hard_buffer/flushes": 0.0}, {"hard_buffer/flushes": 1.0}]
-
-    def used(stage: str, **method: Any) -> int:
-        recipe = parse({**RECIPE, "warmup": {"rows_per_step": 5}, "method": {"name": "meml_grpo", **method}})
-        return traces_used(recipe, stage, flushes)
-
-    assert used("train", hard_capacity=32) == 2 * 32
-    assert used("train", hard_coefficient=0) == 0
-    assert used("train", name="grpo") == 0
-    assert used("warmup") == 3 * 5
+    lines = [{"hard_buffer/rows": 32.0, "hard_buffer/tokens": 90.0}, {"traces/rows": 0.0}, {"traces/rows": 3.0}]
+    recipe = parse({**RECIPE, "warmup": {"rows_per_step": 5}, "method": {"name": "grpo"}})
+    assert traces_used(recipe, "train", lines) == 35
+    assert traces_used(recipe, "train", [{}, {}]) == 0
+    assert traces_used(recipe, "warmup", lines) == 3 * 5
+    assert learnt(lines, "tokens") == 90
 
 
 def test_a_metric_that_was_not_measured_is_told_by_name() -> None:

@@ -17,7 +17,7 @@ from manyminds.errors import Interrupted, UserError
 
 CURVE = ("plain", "mean", "worst", "best", "vote", "oracle")
 SAMPLED = ("reward", "groups/mixed", "groups/all_right", "groups/all_wrong", "groups/pooled_all_wrong")
-SAMPLED_IF_THERE = ("mutual/pairs", "hard_buffer/size")
+SAMPLED_IF_THERE = ("mutual/pairs", "hard_buffer/size", "groups/refused")
 EVERY = 10
 
 
@@ -35,6 +35,7 @@ def gather(recipe: Recipe, stage: str) -> dict[str, Any]:
         "test_questions": test["questions"],
         **{name: result[name] for name in ("sampled_tokens", "trained_tokens", "seconds")},
         "traces_used": traces_used(recipe, stage, lines),
+        **({} if stage == "warmup" else {"teacher_tokens": learnt(lines, "tokens")}),
         "weights": weights(folder),
         "metrics": metrics,
         "styles": styles(result["metrics"]),
@@ -57,11 +58,15 @@ def weights(folder: Path) -> str | None:
 
 
 def traces_used(recipe: Recipe, stage: str, lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many worked answers, not the policy's own, were learnt: rows of the warm-up, flushes of the hard buffer."""
+    """How many worked answers, not the policy's own, were learnt, each time that it was."""
     if stage == "warmup":
         return len(lines) * recipe.warmup.rows_per_step if recipe.warmup else 0
-    capacity = int(getattr(recipe.method, "hard_capacity", 0)) if getattr(recipe.method, "hard_coefficient", 0) else 0
-    return int(sum(line.get("hard_buffer/flushes", 0) for line in lines)) * capacity
+    return learnt(lines, "rows")
+
+
+def learnt(lines: Sequence[Mapping[str, Any]], what: str) -> int:
+    """The rows, or tokens, of worked answers that were learnt after the warm-up, whichever way they came in."""
+    return int(sum(line.get(f"{way}/{what}", 0) for line in lines for way in ("hard_buffer", "traces")))
 
 
 def validation(evaluations: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

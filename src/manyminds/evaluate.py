@@ -18,6 +18,8 @@ from manyminds.loading import Loaded
 from manyminds.records import PLAIN, Ask, Decoding, Prompt, Question, Scored
 
 RESAMPLES = 1000
+UNBOUNDED = ("entropy",)
+"""Metrics that are not shares."""
 Values = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 
@@ -123,14 +125,15 @@ def sampled_metrics(
     experts: Sequence[str],
     samples: int,
 ) -> dict[str, dict[str, float]]:
-    """pass@G and at further k (mean over experts), pass@(E G) of the pooled answers, and the shares of groups of G
-    without a signal.
+    """pass@G and at further k (mean over experts), pass@(E G) of the pooled answers, shares of groups of G without a
+    signal, and the entropy.
 
     The pool is all experts' answers together, drawn from without regard to who gave them.
 
     All unbiased from `samples` answers per expert (Chen et al. 2021, eq. 1): a group of G is all wrong with probability
     1 - pass@G, all right with probability 1 - (pass@G of the wrong answers), and all experts' groups are all wrong
-    together with the product of their probabilities.
+    together with the product of their probabilities. The entropy, in nats per token at the sampling temperature, is the
+    mean of -log-prob over what was drawn, of every question's answers together: its Monte Carlo estimate.
     """
     evaluation = loaded.recipe.evaluation
     group = evaluation.group
@@ -154,8 +157,15 @@ def sampled_metrics(
         "all_right": 1 - failed.mean(1),
         "pooled_all_wrong": (1 - passed).prod(1),
         **{f"all_wrong/{name}": 1 - passed[:, i] for i, name in enumerate(experts)},
+        "entropy": np.array([surprise([s for name in experts for s in row[name]]) for row in drawn]),
     }
     return intervals(values, [])
+
+
+def surprise(answers: Sequence[Scored]) -> float:
+    """The mean -log-prob of all these answers' tokens, in nats."""
+    logprobs = [logprob for one in answers for logprob in one.rollout.logprobs]
+    return -sum(logprobs) / max(1, len(logprobs))
 
 
 def intervals(values: Values, experts: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -166,11 +176,13 @@ def intervals(values: Values, experts: Sequence[str]) -> dict[str, dict[str, flo
     if experts:
         lowest = np.stack([means[name][1] for name in experts]).min(0)
         means["worst"] = (min(means[name][0] for name in experts), lowest)
-    return {name: _interval(mean, resampled) for name, (mean, resampled) in means.items()}
+    return {name: _interval(mean, resampled, name in UNBOUNDED) for name, (mean, resampled) in means.items()}
 
 
-def _interval(mean: float, resampled: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975]).clip(0.0, 1.0)  # shares; rounding would leave their range
+def _interval(
+    mean: float, resampled: np.ndarray[Any, np.dtype[np.float64]], unbounded: bool = False
+) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975]).clip(0.0, np.inf if unbounded else 1.0)  # rounding leaves [0, 1]
     return {"value": mean, "low": float(low), "high": float(high)}
 
 

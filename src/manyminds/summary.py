@@ -10,7 +10,7 @@ from manyminds.comparison import Comparison, Pair
 from manyminds.errors import UserError
 from manyminds.statistics import holm, mean_sd, paired
 
-COSTS = ("seconds", "wall_seconds", "sampled_tokens", "trained_tokens", "traces_used", "step")
+COSTS = ("seconds", "wall_seconds", "sampled_tokens", "trained_tokens", "traces_used", "teacher_tokens", "step")
 SLACK = 1.01  # arms that end by sampled tokens end within one step of each other, not at the same token
 Record = Mapping[str, Any]
 BySeed = Mapping[str, Mapping[int, Record]]
@@ -58,10 +58,11 @@ def of_arm(cells: Mapping[int, Record]) -> dict[str, Any]:
     """Mean and standard deviation over seeds of every metric on test questions, and of every cost."""
     records = list(cells.values())
     names = [name for name in records[0]["metrics"] if all(name in record["metrics"] for record in records)]
+    costs = [name for name in COSTS if all(name in record for record in records)]
     return {
         "seeds": sorted(cells),
         "metrics": {name: mean_sd([outcome(name, record) for record in records]) for name in ("spread", *names)},
-        "costs": {name: mean_sd([record[name] for record in records]) for name in COSTS},
+        "costs": {name: mean_sd([record[name] for record in records]) for name in costs},
     }
 
 

@@ -114,6 +114,7 @@ def test_the_full_buffer_is_spent_and_the_total_is_the_golden_one(reduction: str
     assert lesson.memory == ((),)
     assert lesson.metrics["hard_buffer/size"] == 0
     assert lesson.metrics["hard_buffer/inserts"] == lesson.metrics["hard_buffer/flushes"] == 1
+    assert (lesson.metrics["hard_buffer/rows"], lesson.metrics["hard_buffer/tokens"]) == (2, 2)
 
 
 STRONG, WEAK = torch.tensor([0.7, 0.2, 0.1]).double(), torch.tensor([0.3, 0.3, 0.4]).double()

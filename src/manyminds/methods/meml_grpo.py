@@ -147,7 +147,13 @@ class MEMLGRPO(GRPO):
         together, alone = (spent, ()) if self.hard_mode == "joint" else ((), spent)
         first, *others = own.updates
         updates = (Update(first.examples + borrowed + together), *others, *((Update(alone),) if alone else ()))
-        buffered = {"size": len(buffer), "inserts": len(entered), "flushes": int(bool(spent))}
+        buffered = {
+            "size": len(buffer),
+            "inserts": len(entered),
+            "flushes": int(bool(spent)),
+            "rows": len(spent),
+            "tokens": sum(len(row.ids) for row in spent),
+        }
         return Lesson(updates, buffer, mutual | {f"hard_buffer/{name}": float(n) for name, n in buffered.items()})
 
     def mutual(self, groups: Sequence[Group], rng: random.Random) -> tuple[tuple[Example, ...], dict[str, float]]:
