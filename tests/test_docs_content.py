@@ -18,8 +18,10 @@ from manyminds.clock import Clock
 from manyminds.config import parse
 from manyminds.limits import Limits, Shape
 from manyminds.methods import METHODS, build, find
+from manyminds.methods.cispo import CISPO
 from manyminds.methods.compose import Composed
 from manyminds.methods.external import ExternalTraces
+from manyminds.methods.grpo import GRPO
 from manyminds.methods.method import Method
 from manyminds.metrics import of_groups, of_rollouts
 from manyminds.profiling import PARTS, Profiler
@@ -28,6 +30,8 @@ from manyminds.rewards import Judge, reward
 from manyminds.run import train
 from manyminds.warmup import warmup
 from pages import PAGES, ROOT, code, section, table_rows
+from test_step import step
+from toy import EXPERTS
 
 # papers.md
 
@@ -166,6 +170,12 @@ def emitted_by_toys() -> set[str]:
     return names
 
 
+def emitted_by_updates() -> set[str]:
+    """Metrics of a step with several updates."""
+    methods = (GRPO(experts=EXPERTS, minibatches=2), CISPO(experts=EXPERTS))
+    return {name for method in methods for name in step(method)[-1]}
+
+
 def emitted_by_profiling() -> set[str]:
     """Metrics of a step that was timed, all its parts told."""
     parts = Clock()
@@ -211,7 +221,7 @@ def emitted_by_runs(folder: Path) -> set[str]:
 
 
 def test_the_glossary_lists_every_metric_and_no_other(tmp_path: Path) -> None:
-    emitted = emitted_by_toys() | emitted_by_profiling() | emitted_by_runs(tmp_path)
+    emitted = emitted_by_toys() | emitted_by_updates() | emitted_by_profiling() | emitted_by_runs(tmp_path)
     patterns = glossary_metrics()
     assert {"mutual/pairs/one->two", "loss/hard", "loss/trace", "verified/answers", "pass_at_2"} <= emitted
     assert {name for name in emitted if not any(p.fullmatch(name) for p in patterns.values())} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
@@ -9,8 +10,8 @@ from manyminds.records import Group, Rollout
 
 
 class Metrics:
-    """Numbers of one step by name; a name added twice keeps its sum if it counts, its first value if it is of the
-    policy that drew the answers, else its last value."""
+    """Numbers of one step by name; a name added twice keeps its sum if it counts, its mean if it is of every update,
+    its first value if it is of the policy that drew the answers, else its last value."""
 
     COUNTS = (
         "trained_tokens",
@@ -20,17 +21,23 @@ class Metrics:
         "mutual/pairs",
         "hard_buffer/inserts",
     )
+    OF_EVERY_UPDATE = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
     OF_THE_DRAW = ("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max")
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
+        self.times: Counter[str] = Counter()
 
     def add(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             if name in self.OF_THE_DRAW and name in self.values:
                 continue
-            before = self.values.get(name, 0.0) if name in self.COUNTS else 0.0
-            self.values[name] = before + value
+            self.times[name] += 1
+            before = self.values.get(name, 0.0)
+            if name in self.OF_EVERY_UPDATE:
+                self.values[name] = before + (value - before) / self.times[name]
+            else:
+                self.values[name] = before + value if name in self.COUNTS else value
 
     def sampled(self, rollouts: Sequence[Rollout]) -> None:
         """Every token the policy chose, also what is thrown away later: the budget."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from manyminds import clock
 from manyminds.batch import alive, weigh
+from manyminds.clipping import Clipping
 from manyminds.errors import NotFinite
 from manyminds.methods.compose import Composed
 from manyminds.metrics import Metrics, of_groups
@@ -96,10 +97,11 @@ def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, fl
     rows = [row for row in weigh(update.examples, terms) if alive(row, terms)]
     clock.keep("trained", rows)
     losses: dict[str, float] = {}
-    difference = Difference()
+    difference, clipping = Difference(), Clipping(update.examples, terms)
     for batch in policy.split(rows):
         outputs = policy.forward(batch, needed(terms))
         difference.see(outputs.logprobs, batch)
+        clipping.see(outputs, batch)
         shares = evaluate(terms, outputs, batch)
         policy.backward(total(terms, shares))
         for name, share in shares.items():
@@ -112,7 +114,7 @@ def learn(update: Update, terms: Sequence[Term], policy: Policy) -> dict[str, fl
         moved = policy.update(update.lr_scale)
     except NotFinite as error:
         raise NotFinite(error.what, culprits(rows, terms, policy)) from None
-    return losses | counts | difference.metrics | moved
+    return losses | counts | difference.metrics | clipping.metrics | moved
 
 
 def recall(lesson: Lesson, terms: Sequence[Term], policy: Policy) -> Lesson:

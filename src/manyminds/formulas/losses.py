@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from manyminds.formulas.ratios import importance_ratio
@@ -36,6 +36,17 @@ def clipped(
     Limits: as `clipped_surrogate`. Source: there, and GSPO (arXiv 2507.18071, eq. 5).
     """
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+def clipped_away(
+    ratio: Float[Tensor, "B #T"], advantages: Float[Tensor, "#B #T"], low: float, high: float
+) -> tuple[Bool[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Where `clipped` has no gradient: (ratio < 1 - low and A < 0, ratio > 1 + high and A > 0).
+
+    Limits: nowhere at ratio 1, and nowhere at A = 0. Their shares of all tokens are the clip fractions of PPO's
+    implementations and, by sign of A, of TRL.
+    """
+    return (ratio < 1 - low) & (advantages < 0), (ratio > 1 + high) & (advantages > 0)
 
 
 def clipped_weight_policy_gradient(

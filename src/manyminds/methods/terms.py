@@ -5,6 +5,7 @@ Each is called with (outputs, batch) and gives "B T", to be minimised; the formu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,11 @@ from manyminds.formulas import advantages, divergences, losses, ratios
 from manyminds.objective import Outputs
 
 
+def by_side(low: Tensor, high: Tensor) -> Mapping[str, Tensor]:
+    """What the clip cuts off, under TRL's names."""
+    return {"clip_ratio/low_mean": low, "clip_ratio/high_mean": high, "clip_ratio/region_mean": low | high}
+
+
 @dataclass(frozen=True, slots=True)
 class ClippedSurrogate:
     """The clipped policy loss. On the first update of fresh answers the old policy is the current one."""
@@ -23,8 +29,13 @@ class ClippedSurrogate:
     high: float
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
-        old = batch.plane("old_logprobs", outputs.logprobs.detach())
-        return losses.clipped_surrogate(outputs.logprobs, old, batch.advantages, self.low, self.high)
+        return losses.clipped(self.ratio(outputs, batch), batch.advantages, self.low, self.high)
+
+    def ratio(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return ratios.importance_ratio(outputs.logprobs, batch.plane("old_logprobs", outputs.logprobs.detach()))
+
+    def cut(self, outputs: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return by_side(*losses.clipped_away(self.ratio(outputs, batch), batch.advantages, self.low, self.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +47,15 @@ class SequenceSurrogate:
     per_token: bool = False
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return losses.clipped(self.ratio(outputs, batch), batch.advantages, self.low, self.high)
+
+    def ratio(self, outputs: Outputs, batch: Batch) -> Tensor:
         old = batch.plane("old_logprobs", outputs.logprobs.detach())
         ratio = ratios.sequence_ratio_per_token if self.per_token else ratios.sequence_ratio
-        return losses.clipped(ratio(outputs.logprobs, old, batch.mask), batch.advantages, self.low, self.high)
+        return ratio(outputs.logprobs, old, batch.mask)
+
+    def cut(self, outputs: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return by_side(*losses.clipped_away(self.ratio(outputs, batch), batch.advantages, self.low, self.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,11 @@ class ClippedWeight:
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         old = batch.plane("old_logprobs", outputs.logprobs.detach())
         return losses.clipped_weight_policy_gradient(outputs.logprobs, old, batch.advantages, self.low, self.high)
+
+    def cut(self, outputs: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        ratio = ratios.importance_ratio(outputs.logprobs, batch.plane("old_logprobs", outputs.logprobs.detach()))
+        _, above = losses.clipped_away(ratio, batch.advantages, self.low, self.high)
+        return {"cispo_clip_ratio": above}
 
 
 @dataclass(frozen=True, slots=True)
