@@ -1,0 +1,170 @@
+"""Which of the methods does what where rewards are sparse? Prints the tables of docs/siblings.md and draws its picture.
+
+    manyminds compare recipes/siblings_tuning.yaml          # two learning rates a method, one seed
+    manyminds compare recipes/siblings_arithmetic.yaml      # every method, five other seeds
+    python benchmarks/siblings.py [--out benchmarks/results/siblings.png]
+
+Reads benchmarks/results/siblings.json and tuning/siblings.json. Differences are paired over seeds, their intervals
+Student's t; p is corrected by Holm's method over all differences of the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from picture import ACCENT, INK, MUTED, RULE, interval
+from tables import difference, percent, probability
+
+RESULTS = Path(__file__).parent / "results" / "siblings.json"
+TUNING = RESULTS.parent / "tuning" / "siblings.json"
+ARMS = {
+    "mef": "before (warm-up)",
+    "grpo": "GRPO",
+    "dr_grpo": "Dr. GRPO",
+    "rloo": "RLOO",
+    "reinforce": "REINFORCE, batch z-score",
+    "reinforce_pp": "REINFORCE++, group baseline",
+    "best_of_group": "best of group",
+    "rs_grpo": "RS-GRPO",
+    "dapo": "DAPO",
+    "gspo": "GSPO",
+    "cispo": "CISPO",
+    "rl_plus": "RL-PLUS",
+    "luffy": "LUFFY",
+    "ampo": "AMPO",
+    "rft": "RFT on the plain prompt",
+    "rlpr": "RLPR",
+    "darl": "DARL",
+    "grpo_curiosity": "GRPO + curiosity",
+    "grpo_ppl": "GRPO + perplexity shaping",
+    "grpo_position": "GRPO + position shaping",
+    "meml_grpo": "**MEML-GRPO, tuned**",
+    "meml_rs_grpo": "MEML-GRPO + RS-GRPO",
+    "meml_rl_plus": "MEML-GRPO + RL-PLUS",
+}
+ACCURACY = {
+    "plain": "plain",
+    "best": "best",
+    "mean": "mean",
+    "worst": "weakest",
+    "pass_at_1": "pass@1",
+    "pass_at_8": "pass@8",
+    "pass_at_32": "pass@32",
+    "all_wrong": "all-wrong groups",
+}
+COSTS = {
+    "step": "updates",
+    "sampled_tokens": "sampled tokens",
+    "trained_tokens": "trained tokens",
+    "traces_used": "traces used",
+    "teacher_tokens": "teacher tokens",
+    "wall_seconds": "wall seconds",
+}
+PICTURED = {"mean": "mean over expert prompts", "plain": "plain prompt", "pass_at_32": "pass@32"}
+
+
+def ordered(arms: Mapping[str, Any]) -> list[str]:
+    """The arms that were run: what all start from, then by mean accuracy, best first."""
+    known = [arm for arm in ARMS if arm in arms and arm != "mef"]
+    return ["mef", *sorted(known, key=lambda arm: -arms[arm]["metrics"]["mean"]["mean"])]
+
+
+def accuracy_table(found: Mapping[str, Any]) -> str:
+    """Every arm's accuracy on test questions, in %, and its entropy."""
+    arms = found["levels"]["main"]["arms"]
+    lines = [
+        f"| % | seeds | {' | '.join(ACCURACY.values())} | entropy, nats |",
+        "|---|---|" + "---|" * (len(ACCURACY) + 1),
+    ]
+    for arm in ordered(arms):
+        metrics = arms[arm]["metrics"]
+        cells = [percent(metrics[name]) for name in ACCURACY]
+        seeds = len(arms[arm]["seeds"])
+        lines.append(f"| {ARMS[arm]} | {seeds} | {' | '.join(cells)} | {metrics['entropy']['mean']:.3f} |")
+    return "\n".join(lines)
+
+
+def difference_table(found: Mapping[str, Any]) -> str:
+    """The differences that the recipe asks for, paired over seeds."""
+    level = found["levels"]["main"]
+    lines = ["| outcome | arm | against | points [95 % over seeds] | p (Holm) |", "|---|---|---|---|---|"]
+    for one in [level["primary"], *level["secondary"], *level["controls"]]:
+        primary = " (primary, not corrected)" if one is level["primary"] else ""
+        p = one.get("p") if one is level["primary"] else one.get("p_holm")
+        arms = f"{ARMS[one['arm']].replace('*', '')} | {ARMS[one['against']].replace('*', '')}"
+        lines.append(f"| {one['outcome']}{primary} | {arms} | {difference(one)} | {probability(p)} |")
+    return "\n".join(lines)
+
+
+def cost_table(found: Mapping[str, Any]) -> str:
+    """What every arm spent, means over seeds."""
+    arms = found["levels"]["main"]["arms"]
+    lines = [f"| | {' | '.join(COSTS.values())} |", "|---|" + "---|" * len(COSTS)]
+    for arm in ordered(arms):
+        costs = arms[arm]["costs"]
+        cells = [f"{costs[name]['mean']:,.0f}" if name in costs else "–" for name in COSTS]
+        lines.append(f"| {ARMS[arm]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tuning_table(tuned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Mean accuracy of the tuning seed at every learning rate, and the rate that the comparison has."""
+    rates = list(tuned["levels"])
+    lines = [f"| % | {' | '.join(rates)} | chosen |", "|---|" + "---|" * (len(rates) + 1)]
+    chosen = {cell["arm"]: cell["recipe"]["optimizer"]["lr"] for cell in found["cells"]}
+    for arm, title in ARMS.items():
+        if arm == "mef" or arm not in tuned["levels"][rates[0]]["arms"]:
+            continue
+        cells = [f"{100 * tuned['levels'][rate]['arms'][arm]['metrics']['mean']['mean']:.1f}" for rate in rates]
+        lines.append(f"| {title} | {' | '.join(cells)} | {chosen[arm]:g} |")
+    return "\n".join(lines)
+
+
+def panel(axes: Axes, cells: Any, outcome: str, arms: list[str]) -> None:
+    """One outcome: an arm a line, a dot a seed, a tick the mean, a bar its 95 % interval over seeds."""
+    for place, arm in enumerate(arms):
+        values = [100 * cell["metrics"][outcome]["value"] for cell in cells if cell["arm"] == arm]
+        colour = ACCENT if arm.startswith("meml") else MUTED if arm == "mef" else INK
+        if span := interval(values):
+            axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
+        axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
+        axes.plot([fmean(values)], [place], "|", color=colour, markersize=13, markeredgewidth=2)
+    start = fmean(100 * cell["metrics"][outcome]["value"] for cell in cells if cell["arm"] == "grpo")
+    axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(arms)), [ARMS[arm].replace("*", "") for arm in arms])
+    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.grid(True, axis="x", color=RULE)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
+    axes.set_title(PICTURED[outcome], loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("accuracy, %; dotted: GRPO", fontsize=9, color=MUTED)
+
+
+def drawn(found: Mapping[str, Any]) -> Figure:
+    """The outcomes side by side, the arms in the table's order."""
+    arms = ordered(found["levels"]["main"]["arms"])
+    figure = Figure(figsize=(2.6 + 3.1 * len(PICTURED), 0.9 + 0.29 * len(arms)), layout="constrained", dpi=150)
+    for axes, outcome in zip(figure.subplots(1, len(PICTURED), sharey=True), PICTURED, strict=True):
+        panel(axes, found["cells"], outcome, arms)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS.with_suffix(".png"))
+    out: Path = parser.parse_args().out
+    found, tuned = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, TUNING))
+    drawn(found).savefig(out)
+    print(accuracy_table(found), difference_table(found), cost_table(found), tuning_table(tuned, found), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
