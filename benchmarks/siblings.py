@@ -43,6 +43,7 @@ ARMS = {
     "rlpr": "RLPR",
     "darl": "DARL",
     "grpo_curiosity": "GRPO + curiosity",
+    "grpo_curious_if_right": "GRPO + curiosity, right answers alone",
     "grpo_ppl": "GRPO + perplexity shaping",
     "grpo_position": "GRPO + position shaping",
     "meml_grpo": "**MEML-GRPO, tuned**",
