@@ -1,0 +1,210 @@
+"""`analyse` and `select`: how much models explore, and worked answers chosen by that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from manyminds.commands.checking import heading, plain
+from manyminds.commands.console import AsJson, Trust, bars, consoles, print_json, told
+
+
+class Set(StrEnum):
+    """The sets of a task's questions."""
+
+    warmup = "warmup"
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+@told()
+def analyse(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Folders of runs; RUN@best, RUN@200, RUN@start for other checkpoints."),
+    ],
+    split: Annotated[Set, typer.Option("--set", help="Which questions are asked.")] = Set.test,
+    questions: Annotated[int, typer.Option(min=1, help="The first so many of them.")] = 100,
+    samples: Annotated[int, typer.Option(min=2, help="Answers to each question under each prompt.")] = 16,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this expert, or plain; may be repeated.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other answers.")] = 0,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where to write, else into the last run's folder.", show_default=False),
+    ] = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much models explore, and what training did to that.
+
+    Every model answers the same questions several times under every expert's prompt: pass@k, the questions that it
+    never gets right and how they move from model to model, entropy, perplexity and branching factor of right and wrong
+    answers, and where a run turns from its rising stage into its plateau. Two runs beside each other, or a run's start
+    beside its end, say what training did.
+
+    \b
+    Example:
+      manyminds analyse runs/demo/warmup runs/demo/meml_grpo
+      manyminds analyse runs/mine/grpo@start runs/mine/grpo@100 runs/mine/grpo
+
+    \b
+    Writes to analysis/SET in the last run's folder (`manyminds report` shows it):
+      analysis.json   all that is shown, with intervals and the questions' ids
+      NAME.jsonl      every answer of a model: text, verdict, entropy, perplexity, branching (`manyminds select`)
+    """
+    from manyminds.analysis.analyse import analyse as run
+    from manyminds.analysis.asking import Plan
+
+    text, place = consoles(as_json)
+    plan = Plan(split.value, questions, samples, tuple(expert or ()), seed)
+    with bars(place) as progress:
+        tasks: dict[str, Any] = {}
+
+        def watch(name: str, done: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=of, note="questions")
+            progress.update(tasks[name], completed=done)
+
+        folder = None if out is None else Path(out)
+        found = run(runs, plan, out=folder, trust=trust, watch=watch, note=say_once())
+    if as_json:
+        print_json({**found.data, "file": str(found.path)})
+        return
+    show(text, found.data)
+    plain(text, f"\n{found.path}: all of this with intervals; every answer is in the files beside it.")
+
+
+def say_once() -> Any:
+    """Says each sentence once, on standard error: models of one task have the same notes."""
+    said: set[str] = set()
+
+    def say(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            Console(stderr=True).print(f"note: {sentence}", markup=False, highlight=False)
+
+    return say
+
+
+def show(text: Console, data: Mapping[str, Any]) -> None:
+    """All tables of an analysis."""
+    asked = f"{data['questions']} {data['set']} questions, {data['samples']} answers under each prompt"
+    heading(text, f"pass@k in %: {asked}")
+    text.print(pass_table(data))
+    heading(text, f"Questions without a right answer in {data['k']} (U_{data['k']})")
+    text.print(unsolvable_table(data))
+    plain(text, "In brackets what comes and goes where the same model is asked again: chance.")
+    if len(data["prompts"]) > 1:
+        plain(text, f"together: under no prompt, {data['k']} answers each.")
+    heading(text, f"Uncertainty at temperature {data['temperature']:g}")
+    text.print(uncertainty_table(data))
+    plain(text, "Entropy (nats) and branching: means over tokens; perplexity: over answers.")
+    for sentence in stage_sentences(data):
+        plain(text, sentence)
+
+
+def grid(*columns: str, words: int) -> Table:
+    """A table without lines whose first columns, so many, hold words and the others numbers."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(Text(name), justify="left" if i < words else "right", no_wrap=True)
+    return table
+
+
+def pass_table(data: Mapping[str, Any]) -> Table:
+    """pass@k of every model under every prompt, prompt by prompt."""
+    points = [str(k) for k in data["points"]]
+    table = grid("prompt", "model", *(f"pass@{k}" for k in points), words=2)
+    for name in data["models"][0]["pass_at"]:
+        for i, model in enumerate(data["models"]):
+            cells = (interval(model["pass_at"][name][k]) for k in points)
+            table.add_row(Text(name if i == 0 else ""), Text(model["name"]), *cells)
+    return table
+
+
+def interval(one: Mapping[str, float]) -> Text:
+    """A share with its 95 % interval, in %."""
+    span = f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"
+    return Text.assemble(f"{100 * one['value']:.1f}", (span, "dim"))
+
+
+def unsolvable_table(data: Mapping[str, Any]) -> Table:
+    """How many questions are unsolved, and between two models how many are solved or lost; beside it mere chance."""
+    moved = [row for row in data["unsolvable"] if not row["again"]]
+    chance = {(row["from"], row["prompt"]): row for row in data["unsolvable"] if row["again"]}
+    if not moved:
+        table = grid("prompt", "model", "unsolved", "solved again", "lost again", words=2)
+        for row in chance.values():
+            table.add_row(
+                Text(row["prompt"]),
+                Text(row["from"]),
+                str(row["before"]),
+                str(len(row["solved"])),
+                str(len(row["lost"])),
+            )
+        return table
+    table = grid("prompt", "from → to", "before", "after", "both", "solved", "lost", words=2)
+    for row in sorted(moved, key=lambda row: list(data["models"][0]["pass_at"]).index(row["prompt"])):
+        again = chance[row["from"], row["prompt"]]
+        table.add_row(
+            Text(row["prompt"]),
+            Text(f"{row['from']} → {row['to']}"),
+            *(str(row[key]) for key in ("before", "after", "both")),
+            *(Text.assemble(str(len(row[key])), (f" ({len(again[key])})", "dim")) for key in ("solved", "lost")),
+        )
+    return table
+
+
+def uncertainty_table(data: Mapping[str, Any]) -> Table:
+    """Entropy, perplexity and branching of all, right and wrong answers, model by model; of all prompts together."""
+    table = grid("prompt", "answers", "model", "count", "tokens", "entropy", "perplexity", "branching", words=3)
+    for name in data["models"][0]["uncertainty"]:
+        for which in ("all", "right", "wrong"):
+            for i, model in enumerate(data["models"]):
+                its = model["uncertainty"][name][which]
+                table.add_row(
+                    Text(name if which == "all" and i == 0 else ""),
+                    which if i == 0 else "",
+                    Text(model["name"]),
+                    f"{its['answers']:,}",
+                    *(number(its[key], digits) for key, digits in MEASURES),
+                )
+    return table
+
+
+MEASURES = (("length", 1), ("entropy", 3), ("perplexity", 2), ("branching", 2))
+
+
+def number(value: float | None, digits: int) -> str:
+    """A mean, or a dash where there is nothing to take it of."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def stage_sentences(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the metrics of every run say of its stages."""
+    seen: set[str] = set()
+    for model in data["models"]:
+        its = model["stages"]
+        if model["run"] in seen:
+            continue
+        seen.add(model["run"])
+        if not its["found"]:
+            yield f"{model['run']}: no two stages ({its['why']})."
+            continue
+        entropy, accuracy = its["entropy"], [100 * value for value in its["accuracy"]]
+        yield (
+            f"{model['run']}: rising until step {its['step']} of {its['steps']} (entropy {entropy[0]:.3f} to "
+            f"{entropy[1]:.3f}, accuracy {accuracy[0]:.0f} to {accuracy[1]:.0f} %), then a plateau (entropy to "
+            f"{entropy[2]:.3f}, accuracy to {accuracy[2]:.0f} %)."
+        )
