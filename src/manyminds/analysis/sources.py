@@ -15,6 +15,7 @@ from manyminds.errors import UserError
 from manyminds.export import recipe_of
 from manyminds.loading import load_questions
 from manyminds.records import Question
+from manyminds.result import Result
 from manyminds.run import starting_model
 from manyminds.tasks import Task
 
@@ -70,9 +71,7 @@ def saved_at(run: Path, where: str) -> tuple[Path, int]:
     folders = {int(path.name[5:]): path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdigit()}
     known = ", ".join(["@start", "@best", *(f"@{step}" for step in sorted(folders))])
     if not (where.isascii() and where.isdigit()) or int(where) not in folders:
-        raise UserError(
-            f"{run}@{where}: there is no such checkpoint; known are @start, @best, {known or 'and no step'}"
-        )
+        raise UserError(f"{run}@{where}: there is no such checkpoint; known are {known}")
     if fault := checkpoint.validate(folders[int(where)]):
         raise UserError(f"{run}@{where}: the checkpoint is not whole: {fault}; choose another one")
     return folders[int(where)] / "model", int(where)
@@ -85,8 +84,10 @@ def start_of(run: Path, recipe: Recipe) -> str | Path:
 
 def is_warmup(run: Path) -> bool:
     """Whether the run is one of supervised steps."""
-    lines = steps_of(run)
-    return bool(lines) and all(line.get("kind") == "warmup" for line in lines)
+    result, lines = Result.read(run), steps_of(run)
+    return (result is not None and result.arm == "mef") or (
+        bool(lines) and all(line.get("kind") == "warmup" for line in lines)
+    )
 
 
 def steps_of(run: Path) -> list[dict[str, Any]]:
