@@ -45,8 +45,11 @@ def analyse(
     """
     if plan.n < 2:
         raise UserError("--samples: 2 or more are needed: half of them tell what would change by asking again")
+    if out is not None and out.is_file():
+        raise UserError(f"{out}: is a file; --out names a folder, which is made if it is not there")
     models = sources(places)
-    asked_alike(models, plan.split)
+    if len(models) > 1:
+        asked_alike(models, plan.split)
     sampling = models[0].recipe.sampling
     asked: list[Asked] = []
     for source in models:
