@@ -1,11 +1,10 @@
-"""`analyse` and `select`: how much models explore, and worked answers chosen by that."""
+"""`analyse`: how much models explore, and what training did to that, as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +13,10 @@ from rich.text import Text
 
 from manyminds.commands.checking import heading, plain
 from manyminds.commands.console import AsJson, Trust, bars, consoles, print_json, told
+
+if TYPE_CHECKING:
+    from manyminds.report.exploration import Exploration
+    from manyminds.report.runs import Measure
 
 
 class Set(StrEnum):
@@ -65,6 +68,7 @@ def analyse(
     """
     from manyminds.analysis.analyse import analyse as run
     from manyminds.analysis.asking import Plan
+    from manyminds.report.exploration import explored
 
     text, place = consoles(as_json)
     plan = Plan(split.value, questions, samples, tuple(expert or ()), seed)
@@ -81,7 +85,7 @@ def analyse(
     if as_json:
         print_json({**found.data, "file": str(found.path)})
         return
-    show(text, found.data)
+    show(text, explored(found.data))
     plain(text, f"\n{found.path}: all of this with intervals; every answer is in the files beside it.")
 
 
@@ -97,20 +101,23 @@ def say_once() -> Any:
     return say
 
 
-def show(text: Console, data: Mapping[str, Any]) -> None:
+def show(text: Console, found: Exploration) -> None:
     """All tables of an analysis."""
-    asked = f"{data['questions']} {data['set']} questions, {data['samples']} answers under each prompt"
+    several = len(found.prompts) > 1
+    asked = f"{found.questions} {found.split} questions, {found.samples} answers under each prompt"
     heading(text, f"pass@k in %: {asked}")
-    text.print(pass_table(data))
-    heading(text, f"Questions without a right answer in {data['k']} (U_{data['k']})")
-    text.print(unsolvable_table(data))
-    plain(text, "In brackets what comes and goes where the same model is asked again: chance.")
-    if len(data["prompts"]) > 1:
-        plain(text, f"together: under no prompt, {data['k']} answers each.")
-    heading(text, f"Uncertainty at temperature {data['temperature']:g}")
-    text.print(uncertainty_table(data))
+    text.print(pass_table(found))
+    heading(text, f"Questions without a right answer in {found.k} (U_{found.k})")
+    text.print(unsolvable_table(found))
+    if len(found.models) > 1:
+        plain(text, "In brackets what comes and goes where the same model is asked again: chance.")
+    if several:
+        plain(text, f"together: under no prompt, {found.k} answers each.")
+    heading(text, f"Uncertainty at temperature {found.temperature:g}")
+    text.print(uncertainty_table(found))
     plain(text, "Entropy (nats) and branching: means over tokens; perplexity: over answers.")
-    for sentence in stage_sentences(data):
+    heading(text, "Stages")
+    for sentence in found.sentences():
         plain(text, sentence)
 
 
@@ -122,89 +129,62 @@ def grid(*columns: str, words: int) -> Table:
     return table
 
 
-def pass_table(data: Mapping[str, Any]) -> Table:
+def pass_table(found: Exploration) -> Table:
     """pass@k of every model under every prompt, prompt by prompt."""
-    points = [str(k) for k in data["points"]]
-    table = grid("prompt", "model", *(f"pass@{k}" for k in points), words=2)
-    for name in data["models"][0]["pass_at"]:
-        for i, model in enumerate(data["models"]):
-            cells = (interval(model["pass_at"][name][k]) for k in points)
-            table.add_row(Text(name if i == 0 else ""), Text(model["name"]), *cells)
+    table = grid("prompt", "model", *(f"pass@{k}" for k in found.points), words=2)
+    for name in found.curves:
+        for i, model in enumerate(found.models):
+            cells = (interval(model.curves[name][k]) for k in found.points)
+            table.add_row(Text("" if i else name), Text(model.name), *cells)
     return table
 
 
-def interval(one: Mapping[str, float]) -> Text:
+def interval(one: Measure) -> Text:
     """A share with its 95 % interval, in %."""
-    span = f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"
-    return Text.assemble(f"{100 * one['value']:.1f}", (span, "dim"))
+    span = f" [{100 * (one.low or 0):.0f}, {100 * (one.high or 0):.0f}]"
+    return Text.assemble(f"{100 * one.value:.1f}", (span, "dim"))
 
 
-def unsolvable_table(data: Mapping[str, Any]) -> Table:
+def unsolvable_table(found: Exploration) -> Table:
     """How many questions are unsolved, and between two models how many are solved or lost; beside it mere chance."""
-    moved = [row for row in data["unsolvable"] if not row["again"]]
-    chance = {(row["from"], row["prompt"]): row for row in data["unsolvable"] if row["again"]}
-    if not moved:
+    if len(found.models) == 1:
         table = grid("prompt", "model", "unsolved", "solved again", "lost again", words=2)
-        for row in chance.values():
-            table.add_row(
-                Text(row["prompt"]),
-                Text(row["from"]),
-                str(row["before"]),
-                str(len(row["solved"])),
-                str(len(row["lost"])),
-            )
+        for move, _ in found.moved():
+            counts = (move.before, len(move.solved), len(move.lost))
+            table.add_row(Text(move.prompt), Text(move.origin), *map(str, counts))
         return table
     table = grid("prompt", "from → to", "before", "after", "both", "solved", "lost", words=2)
-    for row in sorted(moved, key=lambda row: list(data["models"][0]["pass_at"]).index(row["prompt"])):
-        again = chance[row["from"], row["prompt"]]
+    for move, chance in found.moved():
+        gone = ((move.solved, chance.solved), (move.lost, chance.lost))
         table.add_row(
-            Text(row["prompt"]),
-            Text(f"{row['from']} → {row['to']}"),
-            *(str(row[key]) for key in ("before", "after", "both")),
-            *(Text.assemble(str(len(row[key])), (f" ({len(again[key])})", "dim")) for key in ("solved", "lost")),
+            Text(move.prompt),
+            Text(f"{move.origin} → {move.target}"),
+            *map(str, (move.before, move.after, move.both)),
+            *(Text.assemble(str(len(its)), (f" ({len(again)})", "dim")) for its, again in gone),
         )
     return table
 
 
-def uncertainty_table(data: Mapping[str, Any]) -> Table:
+def uncertainty_table(found: Exploration) -> Table:
     """Entropy, perplexity and branching of all, right and wrong answers, model by model; of all prompts together."""
     table = grid("prompt", "answers", "model", "count", "tokens", "entropy", "perplexity", "branching", words=3)
-    for name in data["models"][0]["uncertainty"]:
+    for name in found.models[0].uncertainty:
         for which in ("all", "right", "wrong"):
-            for i, model in enumerate(data["models"]):
-                its = model["uncertainty"][name][which]
+            for i, model in enumerate(found.models):
+                its = model.uncertainty[name][which]
                 table.add_row(
-                    Text(name if which == "all" and i == 0 else ""),
-                    which if i == 0 else "",
-                    Text(model["name"]),
-                    f"{its['answers']:,}",
-                    *(number(its[key], digits) for key, digits in MEASURES),
+                    Text("" if i or which != "all" else name),
+                    "" if i else which,
+                    Text(model.name),
+                    f"{its.answers:,}",
+                    number(its.length, 1),
+                    number(its.entropy, 3),
+                    number(its.perplexity, 2),
+                    number(its.branching, 2),
                 )
     return table
-
-
-MEASURES = (("length", 1), ("entropy", 3), ("perplexity", 2), ("branching", 2))
 
 
 def number(value: float | None, digits: int) -> str:
     """A mean, or a dash where there is nothing to take it of."""
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def stage_sentences(data: Mapping[str, Any]) -> Iterator[str]:
-    """What the metrics of every run say of its stages."""
-    seen: set[str] = set()
-    for model in data["models"]:
-        its = model["stages"]
-        if model["run"] in seen:
-            continue
-        seen.add(model["run"])
-        if not its["found"]:
-            yield f"{model['run']}: no two stages ({its['why']})."
-            continue
-        entropy, accuracy = its["entropy"], [100 * value for value in its["accuracy"]]
-        yield (
-            f"{model['run']}: rising until step {its['step']} of {its['steps']} (entropy {entropy[0]:.3f} to "
-            f"{entropy[1]:.3f}, accuracy {accuracy[0]:.0f} to {accuracy[1]:.0f} %), then a plateau (entropy to "
-            f"{entropy[2]:.3f}, accuracy to {accuracy[2]:.0f} %)."
-        )
