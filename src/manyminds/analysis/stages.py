@@ -10,6 +10,8 @@ import numpy as np
 from manyminds.analysis.sources import steps_of
 from manyminds.formulas.stages import EDGE, FEWEST, Floats, split
 
+LARGEST = 1e300
+
 
 def stages(run: Path, verifier: str) -> dict[str, Any]:
     """The stages of a run as JSON: "found", and in words why not; else the step of the break, entropy (nats a token)
@@ -59,4 +61,8 @@ def _at(values: Floats, break_at: int) -> list[float]:
 
 
 def _numbers(line: dict[str, Any], *keys: str) -> bool:
-    return all(isinstance(line.get(key), int | float) for key in keys) and isinstance(line.get("step"), int)
+    """Whether the line has a step and these numbers; a run writes null for what is not finite."""
+    values = [line.get(key) for key in keys]
+    return isinstance(line.get("step"), int) and all(
+        isinstance(value, int | float) and -LARGEST < value < LARGEST for value in values
+    )
