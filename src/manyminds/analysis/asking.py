@@ -123,7 +123,7 @@ def measured(loaded: Loaded, scored: Sequence[Scored], n: int) -> list[Sample]:
     found = []
     for place, (one, each) in enumerate(zip(scored, said, strict=True)):
         rollout = one.rollout
-        kept = each.double().cpu()
+        kept = each.double()
         means = kept.mean(0)
         found.append(
             Sample(

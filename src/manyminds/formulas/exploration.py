@@ -44,7 +44,7 @@ def perplexity(logprobs: Float[Tensor, " T"]) -> Float[Tensor, ""]:
     return (-logprobs.mean()).exp()
 
 
-def uncertainty(logprobs: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n 3"]:
+def uncertainty(logprobs: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n F"]:
     """Of each row of log-probs over the vocabulary: that of the target, the entropy in nats, and the nucleus' size.
 
     H = -sum_v pi_v log pi_v. Source: arXiv 2508.07534.
@@ -55,8 +55,8 @@ def uncertainty(logprobs: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> F
     return torch.stack([said, entropies, nucleus_sizes(probabilities).to(said.dtype)], -1)
 
 
-def unsolved(right: Bool[Tensor, "questions n"], k: int) -> Bool[Tensor, " questions"]:
-    """U_k: whether none of a question's first k answers is right.
+def unsolved(right: Bool[Tensor, "rows n"], k: int) -> Bool[Tensor, " rows"]:
+    """U_k: of each row of answers (those to a question) whether none of the first k is right.
 
     Raises ValueError unless 1 <= k <= n. Source: arXiv 2508.07534 (k-rollout unsolvable set).
     """

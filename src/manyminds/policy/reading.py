@@ -40,7 +40,7 @@ def describe(
     temperature: float,
     formula: Callable[[Tensor, Tensor], Tensor],
 ) -> list[Tensor]:
-    """What `formula` makes of the whole distribution at every response token, "T F" of each row, in the rows' order.
+    """What `formula` makes of the whole distribution at every response token, "T F" of each row in their order, on CPU.
 
     `formula` takes log-probs over the vocabulary and targets, "n V" and "n", and gives "n F": of `LOGITS_AT_ONCE`
     numbers at a time, or where no layout fits the model of one row. At most `tokens` tokens run at once.
@@ -55,7 +55,7 @@ def describe(
         with model.running():
             said = reader(model, batch, [row.example.prompt_ids for row in chunk], temperature).described(formula)
         lengths = [len(row.example.ids) for row in chunk]
-        found |= {places[id(row)]: its for row, its in zip(chunk, said.split(lengths), strict=True)}
+        found |= {places[id(row)]: its for row, its in zip(chunk, said.cpu().split(lengths), strict=True)}
     return [found[i] for i in range(len(rows))]
 
 
