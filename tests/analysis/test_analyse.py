@@ -74,7 +74,7 @@ def test_every_answer_is_kept_and_adds_up(place: Path, both: dict[str, Any]) -> 
         mine = [row["correct"] for row in rows if name in (row["expert"], "mean", "together")]
         assert its["1"]["value"] == pytest.approx(sum(mine) / len(mine))
     entropies = sum(row["entropy"] * row["tokens"] for row in rows) / sum(row["tokens"] for row in rows)
-    assert both["models"][0]["uncertainty"]["mean"]["all"]["entropy"] == pytest.approx(entropies)
+    assert both["models"][0]["uncertainty"]["together"]["all"]["entropy"] == pytest.approx(entropies)
 
 
 def test_uncertainty_is_that_of_the_model(place: Path, both: dict[str, Any]) -> None:

@@ -69,4 +69,4 @@ def test_means_over_tokens_and_over_answers() -> None:
     assert found["a"]["wrong"]["entropy"] == 2.0
     assert found["b"]["wrong"] == averages([])
     assert found["b"]["wrong"]["entropy"] is None
-    assert found[MEAN]["right"]["branching"] == pytest.approx((3 + 2) / 3)
+    assert found[TOGETHER]["right"]["branching"] == pytest.approx((3 + 2) / 3)

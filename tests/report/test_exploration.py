@@ -75,6 +75,7 @@ def test_the_page_shows_it(demo: Path) -> None:
     assert "&lt;b&gt;rl&lt;/b&gt;" in part
     assert "<b>rl" not in part
     assert "rising until step 20 of 90 (entropy 0.500 to 0.250, accuracy 10 to 42 %)" in part
+    assert f"reach {100 * load(demo).arms[-1].explorations[0].reach:.0f} points to either side" in part
     assert "solved again" in part  # of the single model
 
 

@@ -88,10 +88,10 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def uncertainties(samples: Sequence[Sample], prompts: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Entropy, perplexity and branching by prompt and by "all", "right", "wrong"; over all prompts under "mean"."""
+    """Entropy, perplexity and branching by prompt and by "all", "right", "wrong"; of all prompts under `TOGETHER`."""
     by_prompt = {name: [one for one in samples if one.expert == name] for name in prompts}
     if len(prompts) > 1:
-        by_prompt[MEAN] = list(samples)
+        by_prompt[TOGETHER] = list(samples)
     return {
         name: {
             "all": averages(its),

@@ -16,7 +16,6 @@ from manyminds.commands.console import AsJson, Trust, bars, consoles, print_json
 
 if TYPE_CHECKING:
     from manyminds.report.exploration import Exploration
-    from manyminds.report.runs import Measure
 
 
 class Set(StrEnum):
@@ -107,13 +106,17 @@ def show(text: Console, found: Exploration) -> None:
     asked = f"{found.questions} {found.split} questions, {found.samples} answers under each prompt"
     heading(text, f"pass@k in %: {asked}")
     text.print(pass_table(found))
+    plain(text, f"95 % intervals over questions reach {100 * found.reach:.0f} points to either side at most.")
+    if several:
+        plain(text, "mean: over the prompts; together: k answers drawn from those under all prompts.")
     heading(text, f"Questions without a right answer in {found.k} (U_{found.k})")
     text.print(unsolvable_table(found))
     if len(found.models) > 1:
         plain(text, "In brackets what comes and goes where the same model is asked again: chance.")
     if several:
-        plain(text, f"together: under no prompt, {found.k} answers each.")
-    heading(text, f"Uncertainty at temperature {found.temperature:g}")
+        plain(text, f"together: under no prompt, in {found.k} answers under each.")
+    under = ", under all prompts" if several else ""
+    heading(text, f"Uncertainty of the answers{under}, at temperature {found.temperature:g}")
     text.print(uncertainty_table(found))
     plain(text, "Entropy (nats) and branching: means over tokens; perplexity: over answers.")
     heading(text, "Stages")
@@ -134,15 +137,9 @@ def pass_table(found: Exploration) -> Table:
     table = grid("prompt", "model", *(f"pass@{k}" for k in found.points), words=2)
     for name in found.curves:
         for i, model in enumerate(found.models):
-            cells = (interval(model.curves[name][k]) for k in found.points)
+            cells = (f"{100 * model.curves[name][k].value:.1f}" for k in found.points)
             table.add_row(Text("" if i else name), Text(model.name), *cells)
     return table
-
-
-def interval(one: Measure) -> Text:
-    """A share with its 95 % interval, in %."""
-    span = f" [{100 * (one.low or 0):.0f}, {100 * (one.high or 0):.0f}]"
-    return Text.assemble(f"{100 * one.value:.1f}", (span, "dim"))
 
 
 def unsolvable_table(found: Exploration) -> Table:
@@ -166,22 +163,20 @@ def unsolvable_table(found: Exploration) -> Table:
 
 
 def uncertainty_table(found: Exploration) -> Table:
-    """Entropy, perplexity and branching of all, right and wrong answers, model by model; of all prompts together."""
-    table = grid("prompt", "answers", "model", "count", "tokens", "entropy", "perplexity", "branching", words=3)
-    for name in found.models[0].uncertainty:
-        for which in ("all", "right", "wrong"):
-            for i, model in enumerate(found.models):
-                its = model.uncertainty[name][which]
-                table.add_row(
-                    Text("" if i or which != "all" else name),
-                    "" if i else which,
-                    Text(model.name),
-                    f"{its.answers:,}",
-                    number(its.length, 1),
-                    number(its.entropy, 3),
-                    number(its.perplexity, 2),
-                    number(its.branching, 2),
-                )
+    """Entropy, perplexity and branching of all, right and wrong answers, model by model, over all prompts."""
+    table = grid("answers", "model", "count", "tokens", "entropy", "perplexity", "branching", words=2)
+    for which in ("all", "right", "wrong"):
+        for i, model in enumerate(found.models):
+            its = model.uncertainty[found.over_all][which]
+            table.add_row(
+                "" if i else which,
+                Text(model.name),
+                f"{its.answers:,}",
+                number(its.length, 1),
+                number(its.entropy, 3),
+                number(its.perplexity, 2),
+                number(its.branching, 2),
+            )
     return table
 
 

@@ -91,6 +91,17 @@ class Exploration:
         """The names under which pass@k is told: the prompts, and of several their mean and all together."""
         return tuple(self.models[0].curves)
 
+    @property
+    def reach(self) -> float:
+        """How far the 95 % intervals of pass@k go to either side, at most."""
+        every = [one for model in self.models for its in model.curves.values() for one in its.values()]
+        return max(max((one.high or 0) - one.value, one.value - (one.low or 0)) for one in every)
+
+    @property
+    def over_all(self) -> str:
+        """The name under which the uncertainty of all answers is told: the last, the prompts' own come before it."""
+        return tuple(self.models[0].uncertainty)[-1]
+
     def moved(self) -> list[tuple[Move, Move]]:
         """Every move between two models, prompt by prompt, with what the first does where it is asked again; of a
         single model what it does itself."""
