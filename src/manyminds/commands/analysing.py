@@ -125,10 +125,13 @@ def show(text: Console, found: Exploration) -> None:
 
 
 def grid(*columns: str, words: int) -> Table:
-    """A table without lines whose first columns, so many, hold words and the others numbers."""
+    """A table without lines whose first columns, so many, hold words and the others numbers; long names take two lines,
+    where there is no room."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if i < words else "right", no_wrap=True)
+        table.add_column(
+            Text(name), justify="left" if i < words else "right", no_wrap=i >= words or i == 0, overflow="fold"
+        )
     return table
 
 

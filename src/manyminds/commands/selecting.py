@@ -71,8 +71,8 @@ def select(
     text.print(table)
     plain(
         text,
-        f"{out}: {count:,} worked answers to {chosen.prompts:,} questions under a prompt, {100 * share:.1f} % of them "
-        "wrong; a recipe names the file as task.experts_file.",
+        f"{out}: worked answers for {count:,} of {chosen.prompts:,} pairs of question and expert, {100 * share:.1f} % "
+        "of them wrong; a recipe names the file as task.experts_file.",
     )
     if chosen.wrong:
         plain(text, "The warm-up leaves out what is wrong, unless warmup.only_correct=false.")
