@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("quiet")
 DEMO = str(Path(__file__).parents[2] / "recipes" / "demo.yaml")
 MODEL = HERE / "mef" / "checkpoints" / "step-001400" / "model"
 SMALL = [f"model={MODEL}", "warmup=null", "steps=2", "method.questions_per_step=1", "method.answers_per_prompt=2"]
-SMALL += ["task.warmup=40", "task.train=8", "task.validation=4", "task.test=8", "evaluation.samples=2"]
+SMALL += ["task.warmup=40", "task.train=8", "task.validation=2", "task.test=4", "evaluation.samples=2"]
 SMALL += ["evaluation.group=2", "checkpoint.every=1", "sampling.max_tokens=40"]
-FEW = ["--questions", "6", "--samples", "4"]
+FEW = ["--questions", "3", "--samples", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_what_is_told(place: Path, both: dict[str, Any]) -> None:
     assert both["file"] == "runs/short/rl/analysis/test/analysis.json"
     kept = json.loads((place / both["file"]).read_text())
     assert kept == {key: value for key, value in both.items() if key != "file"}
-    assert (both["questions"], both["samples"], both["k"], both["points"]) == (6, 4, 2, [1, 2])
+    assert (both["questions"], both["samples"], both["k"], both["points"]) == (3, 4, 2, [1, 2])
     assert [(one["name"], one["step"]) for one in both["models"]] == [("rl@start", None), ("rl", 2)]
     assert len(both["unsolvable"]) == 3 * 4
     assert both["models"][1]["stages"]["why"] == "2 steps with entropy and accuracy; a split takes 20"
@@ -69,7 +69,7 @@ def samples_of(place: Path, both: dict[str, Any], which: int) -> list[dict[str, 
 
 def test_every_answer_is_kept_and_adds_up(place: Path, both: dict[str, Any]) -> None:
     rows = samples_of(place, both, 0)
-    assert len(rows) == 6 * 3 * 4
+    assert len(rows) == 3 * 3 * 4
     for name, its in both["models"][0]["pass_at"].items():
         mine = [row["correct"] for row in rows if name in (row["expert"], "mean", "together")]
         assert its["1"]["value"] == pytest.approx(sum(mine) / len(mine))
@@ -108,9 +108,9 @@ def test_the_same_seed_says_the_same_and_another_does_not(place: Path, both: dic
 
 
 def test_tables(place: Path) -> None:
-    done = run(place, "runs/short/rl@1", "runs/short/rl@2", *FEW, "--out", "tables", "--set", "validation")
+    done = run(place, "runs/short/rl@1", "runs/short/rl@2", "--samples", "2", "--out", "tables", "--set", "validation")
     assert done.exit_code == 0, done.output
-    for words in ("4 validation questions, 4 answers", "(U_2)", "rl@1 → rl@2", "together", "no two stages"):
+    for words in ("2 validation questions, 2 answers", "(U_1)", "rl@1 → rl@2", "together", "no two stages"):
         assert words in done.stdout
     single = run(place, "runs/short/rl", "--questions", "2", "--samples", "2", "--expert", "plain", "--out", "single")
     assert single.exit_code == 0, single.output

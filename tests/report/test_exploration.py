@@ -79,11 +79,6 @@ def test_the_page_shows_it(demo: Path) -> None:
     assert "solved again" in part  # of the single model
 
 
-def test_pages_without_one_do_not_speak_of_it(tmp_path: Path) -> None:
-    page = build(write_demo(tmp_path / "demo", questions=6, updates=3)).read_text(encoding="utf-8")
-    assert "exploration" not in sections(page)
-
-
 def test_stages_in_words() -> None:
     found: Exploration = explored(analysed("old", "new"))
     assert found.sentences()[0] == "old: no two stages (no reinforcement learning in it)."
