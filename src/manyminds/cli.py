@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from manyminds import __version__
-from manyminds.commands import checking, collecting, exporting, starting, summing_up, training, verifying
+from manyminds.commands import (
+    analysing,
+    checking,
+    collecting,
+    exporting,
+    selecting,
+    starting,
+    summing_up,
+    training,
+    verifying,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -57,6 +67,8 @@ app.command("train")(training.train)
 app.command("eval")(checking.evaluate)
 app.command("compare")(summing_up.compare)
 app.command("report")(summing_up.report)
+app.command("analyse")(analysing.analyse)
+app.command("select")(selecting.select)
 app.command("export")(exporting.export)
 app.command("verify")(verifying.verify)
 app.command("methods")(summing_up.methods)

@@ -19,7 +19,7 @@ class Clips(Protocol):
     """What a term computes per token, where it clips."""
 
     def cut(self, outputs: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        """By metric name, where the clip takes effect: "B T"; at all tokens of an answer if the ratio is the answer's."""
+        """By metric name, where the clip takes effect ("B T"); at all tokens if the ratio is the whole answer's."""
 
 
 class Clipping:

@@ -86,13 +86,19 @@ def checkpoint_of(run: Path) -> tuple[Path, Recipe]:
     """The model of the run's newest whole checkpoint, and its recipe. Raises UserError if there is none."""
     from manyminds import checkpoint
 
+    recipe = recipe_of(run)
+    return checkpoint.newest_model(run, "there is nothing to export"), recipe
+
+
+def recipe_of(run: Path) -> Recipe:
+    """The recipe that a run's folder was made with. Raises UserError for what is no such folder."""
     if not run.is_dir():
         raise UserError(f"{run}: there is no such folder; give that of a run, such as runs/demo/meml_grpo")
     if not (run / "recipe.yaml").is_file():
         inside = sorted(recipe.parent.name for recipe in run.glob("*/recipe.yaml"))
         hint = f"it holds those of {', '.join(inside)}" if inside else "give one, such as runs/demo/meml_grpo"
         raise UserError(f"{run}: is not the folder of a run (it has no recipe.yaml); {hint}")
-    return checkpoint.newest_model(run, "there is nothing to export"), load_recipe(run / "recipe.yaml")
+    return load_recipe(run / "recipe.yaml")
 
 
 def _speaking(tokenizer: Any, name: str | None, recipe: Recipe, context: int) -> Any:

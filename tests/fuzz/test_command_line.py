@@ -124,6 +124,8 @@ def arguments(draw: st.DrawFn) -> list[str]:
                 ["compare", where, "--workers", draw(numbers)],
                 ["report", where],
                 ["export", where, draw(places)],
+                ["analyse", where, draw(places), "--samples", draw(numbers), "--questions", draw(numbers)],
+                ["select", where, draw(places), "--wrong", draw(numbers)],
                 ["verify", "--pairs", where, "--deadline", draw(numbers)] if where != "pairs.jsonl" else ["verify"],
                 ["init", "--model", where, "--data", "q.jsonl", "--yes", "--out", "mine.yaml"],
                 ["init", "--model", "model", "--data", where, "--yes", "--out", "mine.yaml"],
@@ -165,6 +167,7 @@ LONG = "x" * 300
     "given",
     [
         *(["check", LONG], ["eval", LONG], ["report", LONG], ["export", LONG, "out"], ["compare", LONG]),
+        *(["analyse", LONG], ["select", LONG, "out"]),
         *(["verify", "--pairs", LONG], ["collect", "r.yaml", "--out", LONG, "--dry-run"]),
         *(["init", "--out", LONG], ["init", "--yes", "--model", "model", "--data", LONG]),
     ],

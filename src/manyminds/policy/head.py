@@ -45,7 +45,7 @@ class _Selected(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         logprobs = torch.empty(len(targets), dtype=wide, device=hidden.device)
         entropies = torch.zeros_like(logprobs)
-        for rows in _chunks(len(targets), len(weight)):
+        for rows in chunks(len(targets), len(weight)):
             each = _logprobs(hidden[rows], weight, bias, ctx)[0]
             logprobs[rows] = each.gather(-1, targets[rows, None]).squeeze(-1)
             if wants_entropy:
@@ -57,7 +57,7 @@ class _Selected(torch.autograd.Function):
     def backward(ctx: Any, by_logprob: Tensor, by_entropy: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for rows in _chunks(len(targets), len(weight)):
+        for rows in chunks(len(targets), len(weight)):
             each, bend = _logprobs(hidden[rows], weight, bias, ctx)
             slope = _selected_slope(each, by_logprob[rows, None], by_entropy[rows, None] if ctx.wants_entropy else None)
             slope.scatter_add_(-1, targets[rows, None], by_logprob[rows, None])
@@ -95,7 +95,7 @@ class _Divergence(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, bias, teacher)
         ctx.temperature, ctx.softcap = temperature, softcap
         each = torch.empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        for rows in _chunks(len(hidden), len(weight)):
+        for rows in chunks(len(hidden), len(weight)):
             taught, said = (_logprobs(states[rows], weight, bias, ctx)[0] for states in (teacher, hidden))
             each[rows] = full_kl(taught, said)
         return each
@@ -104,7 +104,7 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, by_divergence: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, teacher = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for rows in _chunks(len(hidden), len(weight)):
+        for rows in chunks(len(hidden), len(weight)):
             said, bend = _logprobs(hidden[rows], weight, bias, ctx)
             taught = _logprobs(teacher[rows], weight, bias, ctx)[0]
             slope = said.exp_().sub_(taught.exp_()).mul_(by_divergence[rows, None])
@@ -138,7 +138,8 @@ def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, ctx: Any) -> 
     return torch.log_softmax(logits if ctx.temperature == 1 else logits.div_(ctx.temperature), -1), bend
 
 
-def _chunks(rows: int, vocabulary: int) -> list[slice]:
+def chunks(rows: int, vocabulary: int) -> list[slice]:
+    """Slices of so many rows that a chunk's logits are at most `LOGITS_AT_ONCE` numbers, or one row's."""
     size = max(1, LOGITS_AT_ONCE // vocabulary)
     return [slice(first, first + size) for first in range(0, rows, size)]
 

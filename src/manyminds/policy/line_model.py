@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyminds.policy.allocator import keep_freed_memory
 from manyminds.policy.attention import Layout, Scoring, by_layout
-from manyminds.policy.head import capped, divergence, selected
+from manyminds.policy.head import capped, chunks, divergence, selected
 from manyminds.policy.linear import Quick
 from manyminds.policy.packing import Packed
 
@@ -112,6 +112,22 @@ class LineModel:
         """KL(teacher || this) between what the head makes of these hidden states, never holding all rows' logits."""
         hidden, teacher = self._for_head(hidden), self._for_head(teacher)
         return divergence(self.head, hidden, teacher, temperature=temperature, softcap=self.softcap)
+
+    @torch.no_grad()
+    def described(
+        self,
+        hidden: Float[Tensor, "n W"],
+        targets: Int[Tensor, " n"],
+        temperature: float,
+        describe: Callable[[Tensor, Tensor], Tensor],
+    ) -> Float[Tensor, "n F"]:
+        """What `describe` makes of each row's log-probs over the vocabulary and its target, never holding the logits of
+        all rows."""
+        hidden, said = self._for_head(hidden), []
+        for rows in chunks(len(hidden), len(self.head.weight)):
+            each = torch.log_softmax(self.logits(hidden[rows]) / temperature, -1)
+            said.append(describe(each, targets[rows]))
+        return torch.cat(said)
 
     def _for_head(self, hidden: Tensor) -> Tensor:
         return hidden.to(torch.bfloat16) if self.precision == "mixed" and not self.on_cpu else hidden

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from manyminds.batch import Batch, Row
+from manyminds.batch import Batch, Row, collate
 from manyminds.formulas.divergences import full_kl
 from manyminds.objective import Outputs
+from manyminds.policy.head import LOGITS_AT_ONCE
 from manyminds.policy.line_model import LineModel
 from manyminds.policy.packing import Packed
 from manyminds.records import Ids
@@ -29,6 +30,33 @@ def read(model: LineModel, batch: Batch, needs: frozenset[str], temperature: flo
                 teacher: Any = reader(model, batch, prompts, temperature)
             kl = row.divergence(teacher)
     return Outputs(logprobs, kl, entropies)
+
+
+@torch.no_grad()
+def describe(
+    model: LineModel,
+    rows: Sequence[Row],
+    tokens: int,
+    temperature: float,
+    formula: Callable[[Tensor, Tensor], Tensor],
+) -> list[Tensor]:
+    """What `formula` makes of the whole distribution at every response token, "T F" of each row in their order, on CPU.
+
+    `formula` takes log-probs over the vocabulary and targets, "n V" and "n", and gives "n F": of `LOGITS_AT_ONCE`
+    numbers at a time, or where no layout fits the model of one row. At most `tokens` tokens run at once.
+    """
+    if not model.fits:  # all logits of a pass are there at once
+        tokens = min(tokens, max(1, LOGITS_AT_ONCE // model.model.get_input_embeddings().num_embeddings))
+    places = {id(row): i for i, row in enumerate(rows)}
+    found: dict[int, Tensor] = {}
+    reader = _InALine if model.fits else _Padded
+    for chunk in chunked(rows, tokens, shared=model.fits):
+        batch = collate(chunk, device=model.model.device)
+        with model.running():
+            said = reader(model, batch, [row.example.prompt_ids for row in chunk], temperature).described(formula)
+        lengths = [len(row.example.ids) for row in chunk]
+        found |= {places[id(row)]: its for row, its in zip(chunk, said.cpu().split(lengths), strict=True)}
+    return [found[i] for i in range(len(rows))]
 
 
 class _InALine:
@@ -53,6 +81,10 @@ class _InALine:
         """KL(teacher || this) at every token, "B T"."""
         return self._grid(self.model.divergence(self.hidden, teacher.hidden, self.temperature))
 
+    def described(self, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What the formula makes of the response tokens, row after row, "n F"."""
+        return self.model.described(self.hidden, self.targets, self.temperature, formula)
+
     def _grid(self, values: Tensor) -> Tensor:
         """What was said of response tokens in a line, at their rows; 0 at padding."""
         size = self.shape[0] * self.shape[1]
@@ -74,6 +106,7 @@ class _Padded:
         wide = torch.promote_types(said.dtype, torch.float32)
         self.tempered: Tensor = said.gather(1, index).to(wide) / temperature
         self.targets = batch.targets
+        self.lengths = [len(e.ids) for e in batch.examples]
 
     def selected(self, *, entropy: bool) -> tuple[Tensor, Tensor | None]:
         """As `_InALine.selected`."""
@@ -84,6 +117,14 @@ class _Padded:
     def divergence(self, teacher: _Padded) -> Tensor:
         """As `_InALine.divergence`."""
         return full_kl(teacher.tempered, self.tempered)
+
+    def described(self, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """As `_InALine.described`."""
+        said = [
+            formula(torch.log_softmax(logits[:n], -1), targets[:n])
+            for logits, targets, n in zip(self.tempered, self.targets, self.lengths, strict=True)
+        ]
+        return torch.cat(said)
 
 
 def chunked(rows: Sequence[Row], tokens: int, *, shared: bool) -> list[list[Row]]:

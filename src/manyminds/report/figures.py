@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from manyminds.records import PLAIN
 from manyminds.report.drawing import ACCENT, EXPERTS, INK, MUTED, PAGE, PLAIN_INK, WIDTH, canvas, heading, inline
+from manyminds.report.exploration import Exploration
 from manyminds.report.findings import rolling
 from manyminds.report.runs import Arm, Measure
 from manyminds.report.timing import Timing
@@ -91,6 +92,23 @@ def _group_lines(arm: Arm, experts: Sequence[str], word: str) -> dict[str, tuple
         if steps:
             lines[name] = (steps, [100 * v for v in rolling(values, window)])
     return lines
+
+
+def pass_curves(found: Exploration, experts: Sequence[str], name: str) -> str:
+    """pass@k against k, one panel a model, one y-axis: every prompt, their mean, and all together."""
+    figure, panels = canvas(1, len(found.models), height=300, width=WIDTH if len(found.models) > 1 else 0.62 * WIDTH)
+    places = list(range(len(found.points)))
+    for axes, model in zip(panels[0], found.models, strict=True):
+        lines = {
+            prompt: (places, [100 * model.curves[prompt][k].value for k in found.points]) for prompt in found.curves
+        }
+        axes.set_ylim(0, 100)
+        _draw_lines(axes, lines, experts, 300, marker="o")
+        heading(axes, model.name)
+        axes.set_xticks(places, [str(k) for k in found.points])
+        axes.set_xlabel("k, answers")
+    panels[0][0].set_ylabel("pass@k, %")
+    return inline(figure, name)
 
 
 def buffer(arms: Sequence[Arm]) -> str:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from manyminds.report import drawing, figures, findings, table
+from manyminds.report.exploration import Exploration
 from manyminds.report.read import load
 from manyminds.report.runs import Arm, Evaluation, Measure, Runs
 from manyminds.report.sentence import duration, interval, main_difference, points, sentence, tokens
@@ -71,6 +72,7 @@ def render(runs: Runs, ablation: Mapping[str, Any] | None = None) -> str:
         timings=timings,
         parts=Markup(figures.parts(timings)) if timings else None,
         inks={part: _ink(part) for part in figures.PART_INKS},
+        explorations=_explorations(runs),
         **_curves(runs),
     )
 
@@ -182,6 +184,14 @@ def _stages(runs: Runs) -> list[Stage]:
     stages = [Stage("before RL", start)] if start is not None else []
     stages += [Stage(f"after {arm.label}", arm.after) for arm in runs.trained if arm.after is not None]
     return stages
+
+
+def _explorations(runs: Runs) -> list[tuple[Arm, Exploration, Markup]]:
+    """The analyses saved in the runs' folders, each with its figure of pass@k."""
+    found = [(arm, one) for arm in runs.arms for one in arm.explorations]
+    return [
+        (arm, one, Markup(figures.pass_curves(one, runs.experts, f"pass-{i}"))) for i, (arm, one) in enumerate(found)
+    ]
 
 
 def _curves(runs: Runs) -> dict[str, Markup | None]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from manyminds.errors import UserError
 from manyminds.records import PLAIN
+from manyminds.report.exploration import explorations
 from manyminds.report.runs import Answered, Arm, Evaluation, Greedy, Measure, Result, Runs, Step
 
 LARGEST = 1e300
@@ -84,6 +85,7 @@ def _arm(folder: Path) -> Arm:
         before=evaluation_file(folder / "evaluation" / "before.json"),
         after=evaluation_file(folder / "evaluation" / "after.json"),
         result=_result(result, str(folder / "result.json")) if result else None,
+        explorations=explorations(folder),
     )
 
 

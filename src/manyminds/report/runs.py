@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manyminds.records import PLAIN
+
+if TYPE_CHECKING:
+    from manyminds.report.exploration import Exploration
 
 LABELS = {
     "before": "Before RL",
@@ -108,6 +112,7 @@ class Arm:
     before: Evaluation | None = None
     after: Evaluation | None = None
     result: Result | None = None
+    explorations: tuple[Exploration, ...] = ()
 
     @property
     def label(self) -> str:
