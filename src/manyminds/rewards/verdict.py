@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from manyminds.rewards.reward import Reward
-from manyminds.rewards.sample import Outcome
+from manyminds.rewards.sample import Judgment, Outcome
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class Verdict:
 
     `parts` are values before weights, None where a reward did not apply or was not asked; `shut` are the rewards that
     were not asked because of their gate; `failures` those that broke, with the error; `unanswered` those of models
-    that gave no score, with the reason; `killed`: a worker process was lost over it.
+    that gave no score, with the reason; `judgments` what verifiers of one word said; `killed`: a worker process was lost
+    over it.
     """
 
     group: tuple[str, str]
@@ -26,6 +27,7 @@ class Verdict:
     failures: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, str] = field(default_factory=dict)
     shut: set[str] = field(default_factory=set)
+    judgments: dict[str, Judgment] = field(default_factory=dict)
     killed: bool = False
 
     @property
@@ -43,6 +45,8 @@ class Verdict:
         self.killed = self.killed or outcome.killed
         if outcome.failure:
             self.failures[name] = outcome.failure
+        if outcome.judgment:
+            self.judgments[name] = outcome.judgment
         if outcome.unanswered:
             self.unanswered[name] = outcome.unanswered
 
