@@ -49,5 +49,5 @@ def likeliest(
             best = int(chance.argmax())
             which = owner.get(best)
             ids = [best] if which is None else list(words[which])
-            found[place] = (which, min(1.0, float(chance[ids].sum())))
+            found[place] = (which, float(chance[ids].sum().clamp(max=1)))
     return [found[place] for place in range(len(prompts))]

@@ -114,7 +114,7 @@ def check_words(yes: str, no: str) -> None:
         if not word or word != word.strip():
             raise UserError(f"{name}: is {word!r}; it must be a word without blanks around it, such as YES.")
     if yes.startswith(no) or no.startswith(yes):
-        raise UserError(f"no: {no!r} and {yes!r} begin alike, so the first token does not tell them apart.")
+        raise UserError(f"the words {yes!r} and {no!r} begin alike, so the first token does not tell them apart.")
 
 
 def check_votes(votes: int, mode: str, options: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ class Verdict:
 
     `parts` are values before weights, None where a reward did not apply or was not asked; `shut` are the rewards that
     were not asked because of their gate; `failures` those that broke, with the error; `unanswered` those of models
-    that gave no score, with the reason; `judgments` what verifiers of one word said; `killed`: a worker process was lost
-    over it.
+    that gave no score, with the reason; `judgments` what verifiers of one word said; `killed`: a worker process was
+    lost over it.
     """
 
     group: tuple[str, str]
