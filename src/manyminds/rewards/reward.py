@@ -29,17 +29,17 @@ class Reward:
 
     `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
     above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
-    answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed. `note`: what
-    the user should know before it is asked, a clause that goes on after its name. `trusted`: a judge may run it in its
-    own process, because it ends soon whatever the answer is. `graded`: its value is how sure it is, so that any above
-    one half says right.
+    answers of one expert to one question; "batch": over all that are judged together. `paid`: it asks a model, so it is
+    asked no more than needed. `note`: what the user should know before it is asked, a clause that goes on after its
+    name. `trusted`: a judge may run it in its own process, because it ends soon whatever the answer is. `graded`: its
+    value is how sure it is, so that any above one half says right.
     """
 
     name: str
     run: Run
     weight: float = 1.0
     gate: str = ""
-    normalise: Literal["none", "group"] = "none"
+    normalise: Literal["none", "group", "batch"] = "none"
     paid: bool = False
     note: str = ""
     trusted: bool = False
@@ -74,7 +74,8 @@ class Reward:
         """Its place in the sum, in words: `weight 0.1, where exact_answer > 0, standardised within its group`."""
         words = [f"weight {self.weight:g}"]
         words += [f"where {self.gate} > 0"] if self.gate else []
-        words += ["standardised within its group"] if self.normalise == "group" else []
+        over = {"group": "within its group", "batch": "over the step"}
+        words += [f"standardised {over[self.normalise]}"] if self.normalise in over else []
         return ", ".join(words)
 
 
