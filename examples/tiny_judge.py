@@ -66,14 +66,14 @@ def spoilt(text: str, answer: str, other: str, rng: random.Random) -> str:
     """The worked answer as a policy might write it: right as it is, or wrong in one of the usual ways. `other` is the
     worked answer to another question."""
     working, digits = text.partition("#")[0], answer
-    place = rng.randrange(len(digits))
+    place, more = rng.randrange(len(digits)), rng.randrange(len(digits) + 1)
     sign = rng.choice([sign for sign in NAMES if sign != digits[place]])
     ways: list[Callable[[], str]] = [
         lambda: other,
         lambda: f"{working}#{''.join(rng.choice(DIGITS) if one in DIGITS else one for one in digits)}",
         lambda: f"{working}#{digits[:place]}{sign}{digits[place + 1 :]}",
         lambda: f"{working}#{digits[:place]}{digits[place + 1 :]}",
-        lambda: f"{working}#{digits[:place]}{sign}{digits[place:]}",
+        lambda: f"{working}#{digits[:more]}{sign}{digits[more:]}",
         lambda: f"{working}#{''.join(rng.sample(digits, len(digits)))}",
         lambda: rng.choice([f"{working}{digits}", f"{working}#{digits}#{digits[:place]}{sign}"]),
         lambda: "".join(rng.choices("0123456789+-*/=#:,rcds", k=rng.randrange(1, 20))),
