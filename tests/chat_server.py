@@ -43,9 +43,11 @@ class Fault:
 
 @dataclass
 class ChatServer:
-    """Its `requests` are the bodies that came, in order; `faults` are used up first, `fault` is kept."""
+    """Its `requests` are the bodies that came, in order; `faults` are used up first, `fault` is kept. `choice`: what
+    stands beside the text of an answer, such as `logprobs`."""
 
     answer: Callable[[dict[str, Any]], str] = lambda body: f"echo {body['messages'][-1]['content']}"
+    choice: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: {}
     faults: list[Fault] = field(default_factory=list)
     fault: Fault | None = None
     delay: float = 0.0
@@ -90,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        fine = json.dumps(completion(self.its.answer(body))).encode()
+        fine = json.dumps(completion(self.its.answer(body), **self.its.choice(body))).encode()
         data = fault.body if fault and fault.body is not None else fine
         self.send_response(fault.status if fault else 200)
         for name, value in {"Content-Type": "application/json", **(fault.headers if fault else {})}.items():

@@ -80,7 +80,7 @@ class RunFolder:
         write_json(self.path / "versions.json", checkpoint.versions() | {"machine": machine})
 
     def _cut_back(self, step: int) -> None:
-        for name in ("metrics.jsonl", "evaluations.jsonl", "quarantine.jsonl"):
+        for name in ("metrics.jsonl", "evaluations.jsonl", "quarantine.jsonl", "judgments.jsonl"):
             file = self.path / name
             if not file.exists():
                 continue

@@ -182,11 +182,18 @@ def check_needs(recipe: Recipe, task: Task) -> None:
 
 
 def load_model(
-    model: str | Path, seed: int, *, base: str | None = None, lora: Lora | None = None, trust: bool = False
+    model: str | Path,
+    seed: int,
+    *,
+    base: str | None = None,
+    lora: Lora | None = None,
+    trust: bool = False,
+    precision: str = "float32",
 ) -> tuple[Any, Any]:
     """Model (in evaluation mode) and tokenizer; "tiny" makes the embedded one.
 
-    Weights are float32 on every device: bfloat16 would round away updates at the learning rates of this work.
+    Weights are float32 on every device: bfloat16 would round away updates at the learning rates of this work. What is
+    not trained may have another `precision`.
     With `lora` only adapters can be trained: fresh ones, or those in the folder `model`, which stand on `base`.
     Code that comes with the model is executed only if `trust` is set.
     Raises UserError if a folder is not there or is not a Hugging Face model, or holds adapters that nobody asked for.
@@ -206,7 +213,10 @@ def load_model(
         )
     with _place(base if adapted and base else model, seed) as place:
         opening.read_config(place, trust)
-        tokenizer, causal = opening.read_tokenizer(place, trust), opening.read_model(place, trust)
+        tokenizer, causal = (
+            opening.read_tokenizer(place, trust),
+            opening.read_model(place, trust, getattr(torch, precision)),
+        )
         causal.to(device).eval()
         if adapted:
             adapters.read(causal, Path(model))
@@ -258,15 +268,20 @@ def outline(model: str | Path, seed: int, lora: Lora | None = None, trust: bool 
     )
 
 
-@contextmanager
-def _place(model: str | Path, seed: int) -> Iterator[str]:
-    """Where a model is read from, "tiny" from a folder made for the moment; failures to read it become a UserError."""
+def check_folder(model: str | Path) -> None:
+    """Raises UserError for what can only be meant as a folder and is not that of a model."""
     local = Path(model).is_absolute() or str(model).startswith((".", "runs/")) or os.path.exists(model)
     if local and not os.path.isfile(Path(model) / "config.json"):
         raise UserError(
             f"model: '{model}' is not a Hugging Face model folder (it has no config.json); give a folder that "
             "`save_pretrained` wrote, a hub id, or tiny"
         )
+
+
+@contextmanager
+def _place(model: str | Path, seed: int) -> Iterator[str]:
+    """Where a model is read from, "tiny" from a folder made for the moment; failures to read it become a UserError."""
+    check_folder(model)
     try:
         if str(model) == "tiny":
             from manyminds.tasks.arithmetic_model import create

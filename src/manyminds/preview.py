@@ -201,7 +201,11 @@ def tempting(seen: Preview, shown: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """The rewards besides the verifier that pay for tricks, a sentence each: what training would find out."""
     said = []
     for reward in seen.rewards[1:]:
-        paid = [one["what"] for one in shown if (one["parts"][reward.name] or 0.0) * reward.weight > 0]
+        paid = [
+            one["what"]
+            for one in shown
+            if (one["parts"][reward.name] or 0.0) * reward.weight > 0 and not reward.gives(one["parts"][reward.name], 0)
+        ]
         tricks = [what for what in paid if what not in ("gold answer", "worked solution")]
         if tricks:
             said.append(

@@ -113,8 +113,9 @@ class RewardConfig(Section):
     `name` is a built-in reward or `module:function`; `as` another name for metrics and gates. `weight` is by default
     the one that the function was decorated with, else 1. Where the reward that `gate` names gave nothing above 0, this
     one is not asked and counts as 0. `normalise` "group" standardises it within the answers of one expert to one
-    question before it is added. `from`: whose signature the function has, where its arguments do not show it;
-    `columns` (their name: ours) and `messages` (completions as chat messages) say what TRL's and verl's are given.
+    question before it is added, "batch" over all answers of a step. `from`: whose signature the function has, where its
+    arguments do not show it; `columns` (their name: ours) and `messages` (completions as chat messages) say what TRL's
+    and verl's are given.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -123,7 +124,7 @@ class RewardConfig(Section):
     called: str = Field("", alias="as")
     weight: float | None = Field(None, allow_inf_nan=False)
     gate: str = ""
-    normalise: Literal["none", "group"] = "none"
+    normalise: Literal["none", "group", "batch"] = "none"
     kind: Literal["trl", "verl"] | None = Field(None, alias="from")
     columns: dict[str, str] = Field(default_factory=dict)
     messages: bool | None = None

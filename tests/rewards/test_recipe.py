@@ -179,7 +179,7 @@ def test_columns_under_their_names() -> None:
         ("rewards: [{name: exact_answer, gate: exact_answer}]", "before this one; the first one cannot have a gate."),
         ("rewards: [{name: exact_answer, weight: heavy}]", ":8: rewards.0.weight: input should be a valid number"),
         ("rewards: [{name: exact_answer, weight: .inf}]", "rewards.0.weight: input should be a finite number, not inf"),
-        ("rewards: [{name: exact_answer, normalise: batch}]", "rewards.0.normalise: input should be 'none' or 'group'"),
+        ("rewards: [{name: exact_answer, normalise: step}]", "rewards.0.normalise: input should be 'none', 'group' or"),
         ("rewards: [{name: 'theirs_3:trl', from: openrlhf}]", "rewards.0.from: input should be 'trl' or 'verl'"),
         ("rewards: [{name: 'theirs_3:short', from: trl}]", "'theirs_3:short' is a reward already; leave `from` out."),
         ("rewards: [{name: exact_answer, messages: true}]", "'exact_answer' takes no completions; TRL's functions do."),

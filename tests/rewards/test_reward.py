@@ -177,7 +177,7 @@ def test_a_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert message in str(error.value)
 
 
-NEEDS = {"llm_judge": {"url": "http://here/v1", "model": "m"}}
+NEEDS = {"llm_judge": {"url": "http://here/v1", "model": "m"}, "generative_verifier": {"model": "org/judge"}}
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -12,7 +12,7 @@ import torch
 from manyminds.formulas.advantages import standardised
 from manyminds.records import Answers, Prompt, Question, Rollout, Scored
 from manyminds.rewards import Judge, Reward, resolve, reward
-from manyminds.rewards.verdict import within_groups
+from manyminds.rewards.verdict import over_all, within_groups
 from manyminds.tasks.arithmetic import extract
 
 ASKED: list[str] = []
@@ -117,6 +117,23 @@ def test_equal_values_add_exactly_nothing() -> None:
     tenth = reward(lambda response: 0.1)
     assert totals([its(tenth, normalise="group")], *rollouts(*"abcdefgh")) == [0.0] * 8
     assert totals([its(length, normalise="group")], *rollouts("abc")) == [0.0]
+
+
+def test_over_the_whole_step_a_part_is_a_z_score() -> None:
+    """The numbers of Crossing the Reward Bridge, over two groups; what does not apply is left out."""
+    due = [0.529339, -0.317603, -1.446859, 1.235123]
+    assert over_all([0.7, 0.4, 0.0, 0.95]) == pytest.approx(due, abs=1e-6)
+    some = over_all([0.7, None, 0.4, 0.0, None, 0.95])
+    assert [some[1], some[4]] == [None, None]
+    assert [z for z in some if z is not None] == pytest.approx(due, abs=1e-6)
+    assert over_all([0.1] * 7) == [0.0] * 7
+    assert over_all([None]) == [None]
+    drawn = [*rollouts("abcdefg"), *rollouts("abcd", "", question="r"), *rollouts("abcdefghi", expert="other")]
+    part = its(length, normalise="batch", weight=2.0)
+    assert part.describe() == "weight 2, standardised over the step"
+    lengths = torch.tensor([7.0, 4.0, 0.0, 9.0], dtype=torch.float64)
+    z = (lengths - lengths.mean()) / lengths.std(correction=0)
+    assert totals([part], *drawn) == pytest.approx((2 * z).tolist())
 
 
 def test_what_does_not_apply_stays_out_of_mean_and_spread() -> None:

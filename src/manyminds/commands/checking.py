@@ -50,7 +50,7 @@ def check(
       manyminds check recipes/demo.yaml
       manyminds check recipes/demo.yaml --rescue --questions 100
 
-    Writes no file, except the `cache` that an llm_judge names. Exits with 2 if the verifier is wrong, or any reward
+    Writes no file, except the `cache` that a judge names. Exits with 2 if the verifier is wrong, or any reward
     fails, on any question that was tried.
     """
     from manyminds.commands.rescuing import ask_for_rescue, show_rescue, tell_of_calls
@@ -113,7 +113,7 @@ def evaluate(
       manyminds eval runs/demo/meml_grpo
       manyminds eval recipes/demo.yaml --model path/to/model
 
-    Writes no file, except the `cache` that an llm_judge names; --json prints the metrics.
+    Writes no file, except the `cache` that a judge names; --json prints the metrics.
     """
     from manyminds.config import load_recipe
     from manyminds.evaluate import on_test

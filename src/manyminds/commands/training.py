@@ -48,7 +48,7 @@ def warmup(
       evaluation/after.json         every prompt on the test questions, with all answers
       checkpoints/step-…/model/     a Hugging Face folder; `manyminds train` starts from the last
       result.json                   what it came to; it is there when the warm-up is complete
-      llm_judge.jsonl               what an llm_judge said, if the recipe has one
+      llm_judge.jsonl, generative_verifier.jsonl   what a judge behind an address said, if the recipe has one
       quarantine.jsonl              answers on which a reward failed, with the error, if there are any
     """
     from manyminds.config import load_recipe
@@ -94,7 +94,8 @@ def train(
       evaluation/before.json, after.json   every prompt on the test questions, with all answers
       checkpoints/step-…/model/     a Hugging Face folder that transformers loads
       result.json                   what it came to and what it cost; it is there when the run is complete
-      llm_judge.jsonl               what an llm_judge said, if the recipe has one
+      llm_judge.jsonl, generative_verifier.jsonl   what a judge behind an address said, if the recipe has one
+      judgments.jsonl               what a generative_verifier judged in training: question, reference, line, label
       quarantine.jsonl              answers on which a reward failed, with the error, if there are any
     """
     from manyminds.config import load_recipe

@@ -51,10 +51,10 @@ def read_config(place: str, trust: bool = False) -> Any:
     return config
 
 
-def read_model(place: str, trust: bool = False) -> Any:
-    """The model in float32. Raises UserError if weights are missing in the files or have another shape there."""
+def read_model(place: str, trust: bool = False, dtype: torch.dtype = torch.float32) -> Any:
+    """The model in `dtype`. Raises UserError if weights are missing in the files or have another shape there."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=trust
+        place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=trust
     )
     model, told = loaded
     if other := sorted(told["mismatched_keys"]):

@@ -14,6 +14,7 @@ from manyminds import clock
 from manyminds.errors import UserError
 from manyminds.records import PLAIN, Prompt, Question, Rollout, Scored
 from manyminds.rewards.asking import Asker
+from manyminds.rewards.judgments import Judgments
 from manyminds.rewards.probes import Problem, of_all
 from manyminds.rewards.quarantine import Quarantine
 from manyminds.rewards.resolve import Entry, resolve_all
@@ -42,7 +43,8 @@ class Judge:
     the reward applied, and `rewards/<name>/<key>`, the mean of what a reward logs besides.
 
     `state`, which a run sets, is handed to functions that ask how far training is. `folder`: where rewards may keep
-    what a run needs to go on to the same numbers, and failed samples are written. Worker processes end with `close`,
+    what a run needs to go on to the same numbers, and failed samples are written, as are judgments (judgments.py) of
+    what it is called on. Worker processes end with `close`,
     at the end of a `with`, or with the judge. UserError for rewards that do not go together or cannot be sent to them.
     """
 
@@ -64,11 +66,17 @@ class Judge:
         self._told: set[tuple[str, str]] = set()
         self._ask = Asker(self.rewards, extract, self.config, self.key)
         self._aside = Quarantine(folder)
+        self._judgments = Judgments(folder)
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:
         """The first failed samples, as plain values."""
         return self._aside.rows
+
+    @property
+    def _step(self) -> int:
+        """The training step that is under way; 0 before the first, and where there is no run."""
+        return self.state.global_step + 1 if self.state.max_steps else 0
 
     def close(self) -> None:
         """End the worker processes; the next call starts others."""
@@ -86,6 +94,7 @@ class Judge:
         UserError if a reward fails on most of many samples, or at all if `config.on_error` is "raise".
         """
         scored, verdicts = self._judged(rollouts, self.rewards)
+        self._judgments.add(rollouts, verdicts, self._step)
         self.metrics = _metrics(verdicts, self.rewards)
         return without_failures(scored, verdicts) if self.config.on_error == "skip" else scored
 
@@ -126,7 +135,7 @@ class Judge:
                 why = outcome.failure or outcome.unanswered
                 if why and why != NOT_WAITED_FOR:
                     problems.append((place, Problem(f"{who} fails on {subject}: {why}.")))
-                elif not why and reward is self.rewards[0] and (outcome.value or 0.0) != probe.due:
+                elif not why and reward is self.rewards[0] and not reward.gives(outcome.value, probe.due):
                     said = f"{who} gives {subject} {outcome.value}, not {probe.due:g}."
                     problems.append((place, Problem(said, fooled=not probe.due)))
         return tuple(problem for _, problem in sorted(problems, key=lambda one: one[0]))
@@ -138,7 +147,7 @@ class Judge:
         with clock.span("checks"):
             verdicts = self._verdicts(rollouts, rewards)
             totals = sums(verdicts, rewards)
-        self._aside.add(rollouts, verdicts, self.state.global_step + 1 if self.state.max_steps else 0)
+        self._aside.add(rollouts, verdicts, self._step)
         self._stop_if_broken(rollouts, verdicts, rewards)
         self._tell(verdicts)
         scored = (Scored(*its) for its in zip(rollouts, totals, [verdict.parts for verdict in verdicts], strict=True))

@@ -178,7 +178,7 @@ class Batch:
         outcome = read(result)
         why = outcome.failure or outcome.unanswered
         extras = {**outcome.extras, "unanswered": float(bool(why))}
-        return Outcome(None if why else outcome.value, extras, unanswered=why)
+        return Outcome(None if why else outcome.value, extras, unanswered=why, judgment=outcome.judgment)
 
 
 def columns_of(sample: Sample) -> dict[str, Any]:

@@ -28,6 +28,9 @@ REWARDS = {
     "choice_answer": "manyminds.rewards.choice_answer:choice_answer",
     "yes_no_answer": "manyminds.rewards.yes_no_answer:yes_no_answer",
     "llm_judge": "manyminds.rewards.llm_judge:llm_judge",
+    "generative_verifier": "manyminds.rewards.generative_verifier:generative_verifier",
+    "contains": "manyminds.rewards.last_line:contains",
+    "jaccard": "manyminds.rewards.last_line:jaccard",
 }
 """The built-in rewards, by the name a recipe gives them."""
 

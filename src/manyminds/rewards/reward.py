@@ -29,19 +29,21 @@ class Reward:
 
     `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
     above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
-    answers of one expert to one question. `paid`: it asks a model, so it is asked no more than needed. `note`: what
-    the user should know before it is asked, a clause that goes on after its name. `trusted`: a judge may run it in its
-    own process, because it ends soon whatever the answer is.
+    answers of one expert to one question; "batch": over all that are judged together. `paid`: it asks a model, so it is
+    asked no more than needed. `note`: what the user should know before it is asked, a clause that goes on after its
+    name. `trusted`: a judge may run it in its own process, because it ends soon whatever the answer is. `graded`: its
+    value is how sure it is, so that any above one half says right.
     """
 
     name: str
     run: Run
     weight: float = 1.0
     gate: str = ""
-    normalise: Literal["none", "group"] = "none"
+    normalise: Literal["none", "group", "batch"] = "none"
     paid: bool = False
     note: str = ""
     trusted: bool = False
+    graded: bool = False
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[Outcome, ...]:
         """An outcome for each sample, in their order; in this process, whatever the function may do to it."""
@@ -63,11 +65,17 @@ class Reward:
         """What there is to tell before it is asked, a sentence each: `the reward 'llm_judge' keeps …`."""
         return tuple(f"the reward {self.name!r} {clause}" for clause in [self.note] if clause)
 
+    def gives(self, value: float | None, due: float) -> bool:
+        """Whether a value is what is due, 1 or 0; None is none."""
+        its = value or 0.0
+        return (its > 0.5) == (due > 0.5) if self.graded else its == due
+
     def describe(self) -> str:
         """Its place in the sum, in words: `weight 0.1, where exact_answer > 0, standardised within its group`."""
         words = [f"weight {self.weight:g}"]
         words += [f"where {self.gate} > 0"] if self.gate else []
-        words += ["standardised within its group"] if self.normalise == "group" else []
+        over = {"group": "within its group", "batch": "over the step"}
+        words += [f"standardised {over[self.normalise]}"] if self.normalise in over else []
         return ", ".join(words)
 
 

@@ -35,12 +35,23 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgment:
+    """What a verifier of one word said: which `judge`, the line that it read, its `label` (None for a word that is
+    none), and the probability of what it said. A run keeps all that it trains on."""
+
+    judge: str
+    line: str
+    label: str | None
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a reward says of one sample: a value (None: it does not apply) and numbers to log besides.
 
     `failure` says why a function broke on the sample: the sample's reward is then 0. `unanswered` says why a model
     gave no score: the sample is judged without this part. Either way the value is None. `killed`: the function took its
-    worker process with it, or was too late and was killed.
+    worker process with it, or was too late and was killed. `judgment`: what the value follows from.
     """
 
     value: float | None = None
@@ -48,6 +59,7 @@ class Outcome:
     failure: str = ""
     unanswered: str = ""
     killed: bool = False
+    judgment: Judgment | None = None
 
 
 def read(result: Any) -> Outcome:

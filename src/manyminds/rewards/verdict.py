@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from manyminds.rewards.reward import Reward
-from manyminds.rewards.sample import Outcome
+from manyminds.rewards.sample import Judgment, Outcome
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class Verdict:
 
     `parts` are values before weights, None where a reward did not apply or was not asked; `shut` are the rewards that
     were not asked because of their gate; `failures` those that broke, with the error; `unanswered` those of models
-    that gave no score, with the reason; `killed`: a worker process was lost over it.
+    that gave no score, with the reason; `judgments` what verifiers of one word said; `killed`: a worker process was
+    lost over it.
     """
 
     group: tuple[str, str]
@@ -26,6 +27,7 @@ class Verdict:
     failures: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, str] = field(default_factory=dict)
     shut: set[str] = field(default_factory=set)
+    judgments: dict[str, Judgment] = field(default_factory=dict)
     killed: bool = False
 
     @property
@@ -43,6 +45,8 @@ class Verdict:
         self.killed = self.killed or outcome.killed
         if outcome.failure:
             self.failures[name] = outcome.failure
+        if outcome.judgment:
+            self.judgments[name] = outcome.judgment
         if outcome.unanswered:
             self.unanswered[name] = outcome.unanswered
 
@@ -60,16 +64,33 @@ def sums(verdicts: Sequence[Verdict], rewards: Sequence[Reward]) -> list[float]:
     """The reward of each answer: the sum over rewards of weight times term, those that do not apply left out.
 
     A term with `normalise` "group" is first standardised among the answers of its group to which it applies
-    (`formulas/advantages.py:standardised`), so that equal values add exactly 0.
+    (`formulas/advantages.py:standardised`), one with "batch" among all to which it applies (`batch_standardised`), so
+    that equal values add exactly 0.
     """
     terms: list[list[float]] = [[] for _ in verdicts]
     for reward in rewards:
         values = [verdict.term(reward) for verdict in verdicts]
         if reward.normalise == "group":
             values = within_groups([verdict.group for verdict in verdicts], values)
+        elif reward.normalise == "batch":
+            values = over_all(values)
         for its, value in zip(terms, values, strict=True):
             its += [] if value is None else [reward.weight * value]
     return [math.fsum(its) for its in terms]
+
+
+def over_all(values: Sequence[float | None]) -> list[float | None]:
+    """The z-scores of the values, with the population's deviation; None stays None and is left out of mean and spread.
+
+    Equal values give exactly 0. Source: Crossing the Reward Bridge (arXiv 2503.23829).
+    """
+    import torch
+
+    from manyminds.formulas.advantages import batch_standardised
+
+    row = torch.tensor([value for value in values if value is not None], dtype=torch.float64)
+    found = iter(batch_standardised(row, torch.ones_like(row)).tolist())
+    return [None if value is None else next(found) for value in values]
 
 
 def within_groups(groups: Sequence[tuple[str, str]], values: Sequence[float | None]) -> list[float | None]:
