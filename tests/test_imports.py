@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "step.py": {
         "torch",
         "manyminds.batch",
+        "manyminds.clipping",
         "manyminds.clock",
         "manyminds.errors",
         "manyminds.methods",
@@ -53,6 +54,7 @@ MAY_IMPORT = {
         "manyminds.sampling.sampler",
         "manyminds.soundness",
     },
+    "clipping.py": {"torch", "manyminds.batch", "manyminds.objective", "manyminds.records"},
     "soundness.py": {
         "torch",
         "manyminds.batch",
