@@ -122,8 +122,17 @@ def training_footprint(seen: Preview) -> Footprint:
     prompts = len({ask.prompt.expert for ask in asks}) * method.questions_per_step
     answers = sum(ask.n for ask in asks) * method.questions_per_step
     copies = 2 if "reference" in method.needs and seen.recipe.lora is None else 1
-    load = _load(seen, seen.recipe.optimizer, [(prompts, answers)], (prompts, answers), seen.recipe.sampling.max_tokens)
+    load = _load(seen, seen.recipe.optimizer, [(prompts, answers)], (prompts, answers), _longest_learnt(seen, method))
     return footprint(seen.model, engine(seen), replace(load, copies=copies))
+
+
+def _longest_learnt(seen: Preview, method: Composed) -> int:
+    """Tokens of the longest row that training learns: an answer of its own, or a worked one, which nothing cuts off."""
+    lengths = [seen.recipe.sampling.max_tokens]
+    for question in seen.questions["train"]:
+        lengths += [len(trace.ids) for trace in question.traces.values() if "traces" in method.needs]
+        lengths += [len(question.solution_ids)] if "solutions" in method.needs else []
+    return max(lengths)
 
 
 def warmup_footprint(seen: Preview) -> Footprint:

@@ -17,7 +17,7 @@ from manyminds.loading import load, load_questions, render
 from manyminds.methods.external import among, right_traces
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
-from manyminds.preview import preview
+from manyminds.preview import preview, training_footprint
 from manyminds.records import Answers, Example, Prompt, Question, Trace
 
 METHODS = ("rl_plus", "luffy", "ampo")
@@ -76,6 +76,20 @@ def test_the_place_of_the_final_answer_is_found_where_a_method_asks_for_it(name:
     traces = [t for q in questions["train"] for t in q.traces.values()]
     assert len(traces) == 12
     assert all(bool(t.reference_ids) is filled for t in traces)
+
+
+def test_the_memory_estimate_knows_that_traces_are_longer_than_answers() -> None:
+    data = {"name": "arithmetic", "warmup": 3, "train": 4, "validation": 2, "test": 2}
+
+    def updating(most: int, **method: Any) -> dict[str, int]:
+        recipe = {"name": "t", "model": "tiny", "task": data, "sampling": {"max_tokens": most}}
+        return training_footprint(preview(parse({**recipe, "method": {"answers_per_prompt": 8, **method}}))).phases[
+            "updating"
+        ]
+
+    assert updating(4, name="rl_plus")["attention"] > updating(4, name="grpo")["attention"]
+    assert updating(4, name="meml_grpo")["attention"] > updating(4, name="grpo")["attention"]
+    assert updating(60, name="rl_plus") == updating(60, name="grpo")
 
 
 def test_right_traces_are_distinct_and_in_the_experts_order() -> None:
