@@ -14,6 +14,7 @@ from manyminds.methods.cispo import CISPO
 from manyminds.methods.compose import Composed
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.gspo import GSPO
+from manyminds.methods.terms import SIDES
 from manyminds.metrics import Metrics
 from manyminds.objective import Outputs
 from manyminds.records import Example, Progress
@@ -58,16 +59,22 @@ def test_by_hand() -> None:
     assert told(CISPO(**fields), *ROWS) == {"cispo_clip_ratio": pytest.approx(1 / 7)}
 
 
-def test_of_all_tokens_where_the_ratio_is_an_answers() -> None:
+def test_of_answers_where_the_ratio_is_an_answers() -> None:
     """(1.3 * 0.5 * 1.1)^(1/3) < 1 has positive credit, (1.3 * 0.5)^(1/2) < 1 negative."""
-    for level in ("sequence", "token"):
+    for level, low, high in (("sequence", 1 / 4, 1 / 4), ("token", 2 / 7, 1 / 7)):
         found = told(GSPO(experts=("e0",), level=level), *ROWS)
-        assert (found["clip_ratio/low_mean"], found["clip_ratio/high_mean"]) == (2 / 7, 1 / 7)
+        assert found["clip_ratio/low_mean"] == pytest.approx(low)
+        assert found["clip_ratio/high_mean"] == pytest.approx(high)
+        assert found["clip_ratio/region_mean"] == pytest.approx(low + high)
 
 
 def test_nothing_is_told_where_nothing_can_be_cut() -> None:
-    fresh = Example("sampled", (1,), (2,), 1.0)
-    assert told(GRPO(experts=("e0",)), fresh) == {}
+    assert told(GRPO(experts=("e0",)), Example("sampled", (1,), (2,), 1.0)) == {}
+
+
+def test_an_update_without_credit_counts_as_0() -> None:
+    nothing = Clipping(ROWS[2:3], Composed(GRPO(experts=("e0",), minibatches=2)).terms(Progress(1, 0.0))).metrics
+    assert nothing == dict.fromkeys(SIDES, 0.0)
 
 
 def test_a_step_tells_the_mean_of_its_updates() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from manyminds.cell import learnt, traces_used, training, validation
+from manyminds.cell import traces_used, training, used, validation
 from manyminds.comparison import Comparison
 from manyminds.config import parse
 from manyminds.errors import UserError
@@ -94,7 +94,7 @@ def test_traces_are_counted_where_they_are_learnt() -> None:
     assert traces_used(recipe, "train", lines) == 35
     assert traces_used(recipe, "train", [{}, {}]) == 0
     assert traces_used(recipe, "warmup", lines) == 3 * 5
-    assert learnt(lines, "tokens") == 90
+    assert used(lines, "tokens") == 90
 
 
 def test_a_metric_that_was_not_measured_is_told_by_name() -> None:

@@ -35,7 +35,7 @@ def gather(recipe: Recipe, stage: str) -> dict[str, Any]:
         "test_questions": test["questions"],
         **{name: result[name] for name in ("sampled_tokens", "trained_tokens", "seconds")},
         "traces_used": traces_used(recipe, stage, lines),
-        **({} if stage == "warmup" else {"teacher_tokens": learnt(lines, "tokens")}),
+        **({} if stage == "warmup" else {"teacher_tokens": used(lines, "tokens")}),
         "weights": weights(folder),
         "metrics": metrics,
         "styles": styles(result["metrics"]),
@@ -58,14 +58,17 @@ def weights(folder: Path) -> str | None:
 
 
 def traces_used(recipe: Recipe, stage: str, lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many worked answers, not the policy's own, were learnt, each time that it was."""
+    """How many worked answers, not the policy's own, were used: rows of the warm-up, and what `used` counts."""
     if stage == "warmup":
         return len(lines) * recipe.warmup.rows_per_step if recipe.warmup else 0
-    return learnt(lines, "rows")
+    return used(lines, "rows")
 
 
-def learnt(lines: Sequence[Mapping[str, Any]], what: str) -> int:
-    """The rows, or tokens, of worked answers that were learnt after the warm-up, whichever way they came in."""
+def used(lines: Sequence[Mapping[str, Any]], what: str) -> int:
+    """The rows, or tokens, of worked answers that steps used, whichever way they came in: a spent buffer, or groups.
+
+    Once a step, however many updates it has; a trace in a group that is all right counts, although it has no credit.
+    """
     return int(sum(line.get(f"{way}/{what}", 0) for line in lines for way in ("hard_buffer", "traces")))
 
 

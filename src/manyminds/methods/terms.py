@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -15,15 +15,20 @@ from manyminds.batch import Batch
 from manyminds.formulas import advantages, divergences, losses, ratios
 from manyminds.objective import Outputs
 
+SIDES = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+"""What the clip cuts off below, above, and in all: TRL's names."""
+
 
 def by_side(low: Tensor, high: Tensor) -> Mapping[str, Tensor]:
-    """What the clip cuts off, under TRL's names."""
-    return {"clip_ratio/low_mean": low, "clip_ratio/high_mean": high, "clip_ratio/region_mean": low | high}
+    return dict(zip(SIDES, (low, high, low | high), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class ClippedSurrogate:
     """The clipped policy loss. On the first update of fresh answers the old policy is the current one."""
+
+    cuts: ClassVar = SIDES
+    by_answer: ClassVar = False
 
     low: float
     high: float
@@ -42,9 +47,15 @@ class ClippedSurrogate:
 class SequenceSurrogate:
     """The clipped policy loss with one ratio for a whole answer; `per_token`: its gradient token by token."""
 
+    cuts: ClassVar = SIDES
+
     low: float
     high: float
     per_token: bool = False
+
+    @property
+    def by_answer(self) -> bool:
+        return not self.per_token
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         return losses.clipped(self.ratio(outputs, batch), batch.advantages, self.low, self.high)
@@ -61,6 +72,9 @@ class SequenceSurrogate:
 @dataclass(frozen=True, slots=True)
 class ClippedWeight:
     """-A log p, weighed by the clipped ratio, which has no gradient."""
+
+    cuts: ClassVar = ("cispo_clip_ratio",)
+    by_answer: ClassVar = False
 
     low: float
     high: float
