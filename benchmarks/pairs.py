@@ -1,9 +1,9 @@
-"""Which parts go together under one base, and which slot refuses the others?
+"""Which parts go together under one base, which slot refuses the others, and what does a step of each method take?
 
     python benchmarks/pairs.py [--write]
 
-Prints the table of docs/composing.md, or with --write puts it there. It is what `Composed` says when it is asked, not a
-list that somebody keeps; a test holds the page to it.
+Prints the tables of docs/composing.md, or with --write puts them there. They are what `Composed` says when it is asked,
+not a list that somebody keeps; a test holds the page to them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyminds.errors import UserError
-from manyminds.methods import METHODS, build
+from manyminds.methods import METHODS, build, find
 from manyminds.methods.compose import EXCLUSIVE, Composed, sets
 from manyminds.methods.method import Method
+from manyminds.objective import needed
+from manyminds.records import Progress
 
 PAGE = Path(__file__).parents[1] / "docs" / "composing.md"
+COSTS = """## What a step takes
+
+A step asks `questions_per_step` questions under each prompt, as often as `rounds` says where a method or part refuses
+questions; the warm-up is not in this. `--dry-run` says it in answers and bytes for your recipe.
+"""
 MARK = "<!-- made by benchmarks/pairs.py -->\n"
 SETS = ("ask", "advantage", "refine", "shape", "keeps", "examples", "terms")
 
@@ -59,17 +66,47 @@ def table() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+TAKES = {
+    "old_logprobs": "a forward pass over what is learnt",
+    "reference": "a second model, and a forward pass by it",
+    "solutions": "worked solutions",
+    "traces": "experts' worked answers to training questions",
+    "trace_answers": "in them a final answer that can be found",
+    "answer_spans": "a final answer that can be found",
+}
+
+
+def costs() -> str:
+    """A row for each method with its defaults, parts under GRPO: how much is drawn, how often it is learnt, and what
+    else it takes."""
+    rows = []
+    for name in METHODS:
+        alone = find(name).ask is not Method.ask
+        spec = {"name": name} if alone else {"name": "grpo", "with": [{"name": name}]}
+        method = Composed(build({**spec, "experts": ("a", "b")}))
+        needs = method.needs | needed(method.terms(Progress(1, 0.0)))
+        takes = [told for need, told in TAKES.items() if need in needs]
+        takes += (
+            ["a forward pass over references or traces"] if any(sets(its, "wants") for its in method.layers) else []
+        )
+        title = f"`{name}`" if alone else f"`grpo` with `{name}`"
+        numbers = (method.base.answers_per_prompt, method.rounds, getattr(method.base, "minibatches", 1))
+        rows.append(f"| {title} | {' | '.join(map(str, numbers))} | {'; '.join(takes) or '–'} |")
+    head = "| method | answers a prompt | rounds at most | optimiser steps | and besides |\n|---|---|---|---|---|\n"
+    return head + "\n".join(rows) + "\n"
+
+
 def page() -> str:
-    """The page with the table of now."""
+    """The page with the tables of now."""
     before, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
-    return f"{before}{MARK}\n{table()}"
+    return f"{before}{MARK}\n{table()}\n{COSTS}\n{costs()}"
 
 
 def main() -> None:
     if "--write" in sys.argv[1:]:
         PAGE.write_text(page(), encoding="utf-8")
     else:
-        print(table())
+        print(table(), costs(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Recipe(Section):
 
     Training ends after `steps`, over which the learning rate is scheduled, or once `sampled_tokens` have been drawn,
     those of refused groups included: arms that answer at unequal length are compared at equal cost.
-    The run is written to `output/name/arm`; `arm` defaults to the method's name. Training starts from the end of
-    `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
+    The run is written to `output/name/arm`; `arm` defaults to the names of the method and its parts. Training starts
+    from the end of `output/name/warmup` if the recipe has a `warmup` section, else from `model`.
     `rewards` stand in place of the task's own; the first is the verifier. `judge` says how they are asked.
     With `lora` adapters are trained and everything else stays as it was.
     `loggers` get copies of all metrics: tensorboard, wandb, trackio and others that accelerate knows.
@@ -139,7 +139,13 @@ class Recipe(Section):
     @property
     def folder(self) -> Path:
         """Where this run lives."""
-        return Path(self.output) / self.name / (self.arm or self.method.name.rpartition(":")[2])
+        return Path(self.output) / self.name / self.arm_name
+
+    @property
+    def arm_name(self) -> str:
+        """`arm`, or the method's name and those of its parts: grpo_curiosity."""
+        layers = (self.method, *self.method.parts)
+        return self.arm or "_".join(layer.name.rpartition(":")[2] for layer in layers)
 
     @property
     def warmup_folder(self) -> Path:

@@ -75,7 +75,7 @@ def starting_model(recipe: Recipe) -> str | Path:
     if found is None:
         raise UserError(
             f"{folder}: there is no finished warm-up; run `manyminds warmup` with this recipe first (with --resume "
-            "auto if it was begun), or leave its `warmup` section out"
+            "auto if it was begun), or leave its `warmup` section out (warmup=null on the command line)"
         )
     made = folder / "recipe.yaml"
     before = yaml_text.read(made, "a recipe")[0].get("task") if made.exists() else None
@@ -292,7 +292,7 @@ class Run:
 
     def finish(self) -> Result:
         """Evaluate on the test questions and write what the run came to."""
-        arm, test = self.recipe.arm or self.recipe.method.name, self.test("after")
+        arm, test = self.recipe.arm_name, self.test("after")
         self.loggers.log(numbers(test["metrics"], "test"), self.step)
         self.loggers.finish()
         return Result.write(self.folder, self.recipe, arm, self.step, self.costs, test)

@@ -109,7 +109,7 @@ def train(
     from manyminds.run import train as run
 
     text, place = consoles(as_json)
-    with Bar(loaded.arm or loaded.method.name, place) as bar:
+    with Bar(loaded.arm_name, place) as bar:
         result = run(loaded, resume=resume is not None, watch=bar)
     report(result, text, as_json, f"Next: `manyminds report {result.folder}`.", timed=loaded.profile)
 

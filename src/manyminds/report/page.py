@@ -141,11 +141,10 @@ def _cell(measure: Measure | None) -> dict[str, Any] | None:
 
 
 def _strip(runs: Runs, ablation: Mapping[str, Any] | None) -> Markup | None:
-    if ablation is None or not ablation.get("differences"):
+    """The committed ablation beside this run's own difference; nothing where there is none to set beside it."""
+    if ablation is None or not ablation.get("differences") or runs.main is None or runs.baseline is None:
         return None
-    own = None
-    if runs.main is not None and runs.baseline is not None:
-        own = findings.gap(runs.main.metrics, runs.baseline.metrics, str(ablation["outcome"]))
+    own = findings.gap(runs.main.metrics, runs.baseline.metrics, str(ablation["outcome"]))
     own = None if own is None else 100 * own
     over_seeds = Measure(float(ablation["difference"]), ablation.get("low"), ablation.get("high"))
     return Markup(figures.strip(ablation["differences"], over_seeds, own, str(ablation["outcome"])))
