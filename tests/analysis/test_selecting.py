@@ -60,6 +60,13 @@ def many(solved: int, failed: int) -> list[dict[str, Any]]:
     return rows + [row(f"f{i}", "a", 0, False, text=f"bad {i}") for i in range(failed)]
 
 
+@pytest.mark.parametrize(
+    ("keep", "of", "count"), [(0.55, 100, 55), (0.07, 100, 7), (0.14, 50, 7), (0.551, 100, 56), (1e-12, 100, 1), (1, 7, 7)]
+)
+def test_a_share_that_is_a_whole_number_is_kept_as_it_is(keep: float, of: int, count: int) -> None:
+    assert len(choose(many(of, 0), keep=keep).right) == count
+
+
 @pytest.mark.parametrize(("solved", "wrong", "count"), [(95, 0.05, 5), (19, 0.05, 1), (50, 0.5, 50), (3, 0.0, 0)])
 def test_a_share_of_wrong_ones_is_mixed_in(solved: int, wrong: float, count: int) -> None:
     chosen = choose(many(solved, 200), wrong=wrong)

@@ -109,8 +109,13 @@ def _best(right: Sequence[Row], by: By, keep: float, rng: random.Random) -> dict
             rng.shuffle(its)
         else:
             its.sort(key=lambda prompt: -best[prompt][by])
-        kept |= {prompt: best[prompt] for prompt in its[: math.ceil(keep * len(its))]}
+        kept |= {prompt: best[prompt] for prompt in its[: _share(keep, len(its))]}
     return kept
+
+
+def _share(keep: float, count: int) -> int:
+    """How many of so many are a share of them, rounded up, at least one; 0.55 * 100 is 55, whatever floats make it."""
+    return max(1, math.ceil(keep * count - 1e-9))
 
 
 def _mixed_in(
