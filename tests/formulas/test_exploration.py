@@ -24,8 +24,17 @@ def test_pass_at_k_golden(n: int, c: int, k: int, value: float) -> None:
     ("probabilities", "size"),
     [([0.6, 0.3, 0.06, 0.04], 3), ([0.97, 0.02, 0.01], 1), ([0.5, 0.45, 0.05], 2), ([0.25] * 4, 4)],
 )
-def test_branching_golden(probabilities: list[float], size: int) -> None:
-    assert nucleus_sizes(torch.tensor(probabilities, dtype=torch.float64)).item() == size
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_branching_golden(probabilities: list[float], size: int, dtype: torch.dtype) -> None:
+    assert nucleus_sizes(torch.tensor(probabilities, dtype=dtype)).item() == size
+    logprobs = torch.tensor(probabilities, dtype=dtype).log()[None]
+    assert uncertainty(logprobs, torch.tensor([0]))[0, 2].item() == size
+
+
+def test_the_tolerance_is_no_more_than_rounding() -> None:
+    """A share that is missed by 1e-5 is missed, whatever the digits."""
+    missed = torch.tensor([0.5, 0.44999, 0.05001])
+    assert nucleus_sizes(missed).item() == nucleus_sizes(missed.double()).item() == 3
 
 
 def by_hand(probabilities: list[float], share: float) -> int:
