@@ -12,6 +12,7 @@ import torch
 import yaml
 from typer.testing import CliRunner, Result
 
+from manyminds.analysis.analyse import answer_files, file_names
 from manyminds.cli import app
 from manyminds.config import load_recipe
 from manyminds.loading import load_model, load_questions
@@ -161,3 +162,32 @@ def test_a_checkpoint_that_is_not_whole(place: Path) -> None:
     done = run(place, "torn@1")
     assert done.exit_code == 2
     assert "error: torn@1: the checkpoint is not whole" in done.stderr
+
+
+def test_files_of_answers_have_different_names() -> None:
+    assert file_names(["../x/grpo", "x/grpo", "/x/grpo", "x-grpo", "X-GRPO", "..", "a"]) == [
+        "x-grpo.jsonl", "x-grpo-2.jsonl", "x-grpo-3.jsonl", "x-grpo-4.jsonl", "X-GRPO-5.jsonl", "answers.jsonl",
+        "a.jsonl",
+    ]  # fmt: skip
+    assert file_names(["m", "/m", "m-2"]) == ["m.jsonl", "m-2.jsonl", "m-2-2.jsonl"]
+
+
+def test_another_analysis_in_the_same_place_leaves_no_answers_of_the_first(place: Path) -> None:
+    few = ["--questions", "1", "--samples", "2", "--expert", "plain", "--out", "again"]
+    shutil.copytree(place / "runs/short/rl", place / "x" / "rl")
+    assert run(place, "runs/short/rl", "x/rl", *few).exit_code == 0
+    (place / "again/mine.jsonl").write_text("")
+    assert {path.name for path in (place / "again").iterdir()} == {
+        "analysis.json", "mine.jsonl", "runs-short-rl.jsonl", "x-rl.jsonl",
+    }  # fmt: skip
+    assert run(place, "x/rl", *few).exit_code == 0
+    assert {path.name for path in (place / "again").iterdir()} == {"analysis.json", "mine.jsonl", "rl.jsonl"}
+
+
+def test_files_beside_an_analysis_are_only_its_own(tmp_path: Path) -> None:
+    names = ["../out.jsonl", "/etc/x.jsonl", "recipe.yaml", "rl.jsonl"]
+    (tmp_path / "analysis.json").write_text(json.dumps({"models": [{"samples": name} for name in names]}))
+    assert answer_files(tmp_path) == {"rl.jsonl"}
+    for broken in ("", "[]", '{"models": [1]}', '{"models": null}'):
+        (tmp_path / "analysis.json").write_text(broken)
+        assert answer_files(tmp_path) == set()

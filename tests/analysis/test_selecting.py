@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from analysis.made import sample
 from manyminds.analysis.selecting import choose, read_samples, write_traces
 from manyminds.cli import app
 from manyminds.errors import UserError
+from manyminds.shipped import HERE
 from manyminds.tasks import load_task
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAD = {"set": "warmup", "model": "runs/m"}
 
 
-def row(question: str, expert: str, number: int, correct: bool, **values: Any) -> dict[str, Any]:
+def row(question: str, expert: str, number: int, correct: bool | None, **values: Any) -> dict[str, Any]:
     return asdict(sample(question, expert, number, correct, **values)) | HEAD
 
 
@@ -60,6 +63,14 @@ def many(solved: int, failed: int) -> list[dict[str, Any]]:
     return rows + [row(f"f{i}", "a", 0, False, text=f"bad {i}") for i in range(failed)]
 
 
+@pytest.mark.parametrize(
+    ("keep", "of", "count"),
+    [(0.55, 100, 55), (0.07, 100, 7), (0.14, 50, 7), (0.551, 100, 56), (1e-12, 100, 1), (1, 7, 7)],
+)
+def test_a_share_that_is_a_whole_number_is_kept_as_it_is(keep: float, of: int, count: int) -> None:
+    assert len(choose(many(of, 0), keep=keep).right) == count
+
+
 @pytest.mark.parametrize(("solved", "wrong", "count"), [(95, 0.05, 5), (19, 0.05, 1), (50, 0.5, 50), (3, 0.0, 0)])
 def test_a_share_of_wrong_ones_is_mixed_in(solved: int, wrong: float, count: int) -> None:
     chosen = choose(many(solved, 200), wrong=wrong)
@@ -89,11 +100,20 @@ def written(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def test_an_answer_without_a_verdict_is_not_wrong(tmp_path: Path) -> None:
+    rows = many(4, 0) + [row(f"u{i}", "a", 0, None, text="?") for i in range(9)]
+    chosen = choose(read_samples(written(tmp_path / "s.jsonl", rows)), wrong=0.5)
+    assert {one["correct"] for one in chosen.wrong} == {False}
+    assert (chosen.prompts, len(chosen.wrong)) == (4, 2)
+    with pytest.raises(UserError, match="line 1: `correct` is missing"):
+        read_samples(written(tmp_path / "s.jsonl", [{key: rows[0][key] for key in rows[0] if key != "correct"}]))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"set": "test"}, "is an answer to a test question"),
-        ({"correct": 1}, "`correct` is missing or is not true or false"),
+        ({"correct": 1}, "`correct` is missing or is not true, false or null"),
         ({"entropy": float("nan")}, "`entropy` is missing or is not a finite number"),
         ({"text": None}, "`text` is missing or is not text"),
     ],
@@ -146,3 +166,26 @@ def test_the_command(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["select", str(tmp_path / "s.jsonl"), str(tmp_path / "u.jsonl"), "--wrong", "0.05"])
     assert "5.0 % of them wrong" in shown.stdout
     assert "warmup.only_correct=false" in shown.stdout
+
+
+def test_what_was_chosen_under_the_plain_prompt_is_taught_to_it(tmp_path: Path) -> None:
+    """The recipe that the note asks for trains; without an `experts` section the file is refused."""
+    rows = [json.loads(text) for text in (EXAMPLES / "data" / "sums.jsonl").read_text().splitlines()[:30]]
+    samples = [row(one["id"], "plain", 0, True, text=f"# {one['answer']}") | {"model": "runs/m"} for one in rows]
+    written(tmp_path / "s.jsonl", samples)
+    chosen = CliRunner().invoke(app, ["select", str(tmp_path / "s.jsonl"), str(tmp_path / "t.jsonl"), "--json"])
+    assert chosen.exit_code == 0, chosen.output
+    assert "note: the answers under the plain prompt" in chosen.stderr
+    experts = chosen.stderr.strip().rpartition(": experts: ")[2]
+    its = yaml.safe_load((EXAMPLES / "sums.yaml").read_text())
+    del its["experts"], its["collect"]
+    its |= {"model": str(HERE / "mef" / "checkpoints" / "step-001400" / "model"), "output": str(tmp_path)}
+    its["task"] |= {"questions": str(written(tmp_path / "q.jsonl", rows)), "experts_file": str(tmp_path / "t.jsonl")}
+    its["warmup"] |= {"steps": 1, "rows_per_step": 2, "optimizer": {"lr": 1e-4}}
+    its |= {"sampling": {"max_tokens": 4}, "evaluation": {"samples": 2, "group": 2}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(its))
+    done = CliRunner().invoke(app, ["warmup", str(tmp_path / "r.yaml"), f"experts={experts}"])
+    assert done.exit_code == 0, done.output
+    refused = CliRunner().invoke(app, ["warmup", str(tmp_path / "r.yaml"), "name=other"])
+    assert refused.exit_code == 2
+    assert "an expert may not be named 'plain'" in refused.stderr

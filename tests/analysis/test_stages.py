@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from manyminds.analysis.stages import stages
@@ -45,6 +46,29 @@ def test_why_there_are_no_two_stages(tmp_path: Path, entropy: float, accuracy: f
     found = stages(run(tmp_path, [line(i, entropy * i / 99, accuracy * i / 99) for i in range(100)]), "exact")
     assert not found["found"]
     assert why in found["why"]
+
+
+def test_noise_is_told_as_such(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whys = []
+    for i in range(12):
+        (tmp_path / str(i)).mkdir()
+        noise = rng.normal(size=(60, 2)).tolist()
+        found = stages(run(tmp_path / str(i), [line(j, *pair) for j, pair in enumerate(noise)]), "exact")
+        assert not found["found"]
+        whys.append(found["why"])
+    assert any("cannot be told from noise" in why for why in whys)
+
+
+def test_slopes_are_a_step_also_where_lines_are_missing(tmp_path: Path) -> None:
+    lines = [line(i, -min(i, 50) / 10, min(i, 50) / 100) for i in range(100)]
+    for one in lines[10:40]:
+        one["entropy"] = None
+    found = stages(run(tmp_path, lines), "exact")
+    assert found["found"]
+    assert found["step"] == 49
+    assert found["entropy_slopes"] == pytest.approx([-0.1, 0], abs=1e-9)
+    assert found["accuracy_slopes"] == pytest.approx([0.01, 0], abs=1e-9)
 
 
 def test_the_reward_stands_in_where_the_verifier_is_not_kept(tmp_path: Path) -> None:

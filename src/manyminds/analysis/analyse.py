@@ -6,10 +6,11 @@ import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from manyminds.analysis.asking import Asked, Plan, Watch, answers_of, same_questions
+from manyminds.analysis.asking import Asked, Plan, Watch, answers_of, same_questions, unjudged_of
 from manyminds.analysis.sources import Source, asked_alike, sources
 from manyminds.analysis.stages import stages
 from manyminds.analysis.summing import curve_points, moves, pass_curves, uncertainties
@@ -40,8 +41,9 @@ def analyse(
     """Ask the models of these runs the same questions, and write `analysis.json` and every answer.
 
     All are asked as the first run's recipe samples (temperature, most tokens, stop), one model in memory at a time.
-    Written to `out`, else to the last run's folder, under analysis/SET. Code that comes with a model is executed only
-    if `trust` is set. Raises UserError for a user's mistake, and before anything is asked where the runs' tasks differ.
+    Written to `out`, else to the last run's folder, under analysis/SET; the answers of an analysis that was there go.
+    Code that comes with a model is executed only if `trust` is set. Raises UserError for a user's mistake, and before
+    anything is asked where the runs' tasks differ.
     """
     if plan.n < 2:
         raise UserError("--samples: 2 or more are needed: half of them tell what would change by asking again")
@@ -60,10 +62,15 @@ def analyse(
     data = summary(asked, plan, sampling)
     with explaining(f"{folder}: the analysis cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
+        before = answer_files(folder)
         for one, its in zip(asked, data["models"], strict=True):
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in one.rows(plan.split)]
             write_text(folder / its["samples"], "".join(lines))
         write_json(folder / FILE, data)
+        now = {name.casefold() for name in answer_files(folder)}
+        for file in before:
+            if file.casefold() not in now:
+                (folder / file).unlink(missing_ok=True)
     return Analysis(data, folder / FILE)
 
 
@@ -83,23 +90,38 @@ def summary(asked: Sequence[Asked], plan: Plan, sampling: Sampling) -> dict[str,
         "models": [
             {
                 **named(one.source),
+                "samples": file,
+                "unjudged": unjudged_of(one.samples),
                 "pass_at": pass_curves(one),
                 "uncertainty": uncertainties(one.samples, one.prompts),
                 "stages": stages(one.source.run, one.verifier),
             }
-            for one in asked
+            for one, file in zip(asked, file_names([one.source.label for one in asked]), strict=True)
         ],
         "unsolvable": list(moves(asked)),
     }
 
 
 def named(source: Source) -> dict[str, Any]:
-    """Which model it is, and the file of its answers."""
-    file = source.label.strip("./").replace("/", "-").replace("\\", "-")
-    return {
-        "name": source.label,
-        "run": str(source.run),
-        "model": str(source.model),
-        "step": source.step,
-        "samples": f"{file or 'answers'}.jsonl",
-    }
+    """Which model it is."""
+    return {"name": source.label, "run": str(source.run), "model": str(source.model), "step": source.step}
+
+
+def file_names(labels: Sequence[str]) -> list[str]:
+    """The names of the files of these models' answers: no two are the same, also where capitals are not told apart."""
+    found: dict[str, str] = {}
+    for label in labels:
+        stem = label.strip("./").replace("/", "-").replace("\\", "-") or "answers"
+        names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
+        name = next(name for name in names if name.casefold() not in found)
+        found[name.casefold()] = f"{name}.jsonl"
+    return list(found.values())
+
+
+def answer_files(folder: Path) -> set[str]:
+    """The files of answers that the analysis in this folder names; none where it holds no analysis that can be read."""
+    try:
+        names = [str(one["samples"]) for one in json.loads((folder / FILE).read_text(encoding="utf-8"))["models"]]
+    except (OSError, LookupError, TypeError, ValueError, RecursionError):
+        return set()
+    return {name for name in names if name == Path(name).name and name.endswith(".jsonl")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,10 +17,13 @@ from manyminds.formulas.exploration import perplexity, uncertainty
 from manyminds.loading import Loaded, load
 from manyminds.policy.reading import describe
 from manyminds.records import PLAIN, Example, Question, Scored
+from manyminds.rewards.judge import ENOUGH
 from manyminds.sections import Sampling
 
 AT_ONCE = 16
-"""Questions asked between two looks at the progress."""
+"""Questions asked at least between two looks at the progress."""
+FILLS = 4
+"""So many times the answers that run together are handed to the sampler at least, as the last of them run alone."""
 
 Watch = Callable[[str, int, int], None]
 Rights = np.ndarray[Any, np.dtype[np.bool_]]
@@ -28,13 +32,14 @@ Rights = np.ndarray[Any, np.dtype[np.bool_]]
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One drawn answer. `entropy` (nats) and `branching` are means over its `tokens`, `perplexity` is its own; all of
-    the tempered policy that drew it. `reward` is the verifier's; `number` counts the answers to one prompt."""
+    the tempered policy that drew it. `reward` is the verifier's; it and `correct` are None where the verifier gave no
+    verdict. `number` counts the answers to one prompt."""
 
     id: str
     expert: str
     number: int
-    correct: bool
-    reward: float
+    correct: bool | None
+    reward: float | None
     finish: str
     tokens: int
     entropy: float
@@ -59,8 +64,8 @@ class Asked:
 
     @property
     def right(self) -> Rights:
-        """Whether each answer is right, [questions, prompts, n]."""
-        flat = np.array([sample.correct for sample in self.samples], dtype=np.bool_)
+        """Whether each answer was judged right, [questions, prompts, n]."""
+        flat = np.array([bool(sample.correct) for sample in self.samples], dtype=np.bool_)
         return flat.reshape(len(self.questions), len(self.prompts), self.n)
 
     def rows(self, split: str) -> list[dict[str, Any]]:
@@ -92,15 +97,38 @@ def answers_of(
     if not questions:
         raise UserError(f"{source.run}: the set '{plan.split}' has no question; name another one with --set")
     prompts = prompts_of(loaded, plan.experts)
+    each, verifier = len(prompts) * plan.n, loaded.judge.rewards[0].name
+    lot = max(AT_ONCE, math.ceil(FILLS * (loaded.recipe.engine.answers_at_once or 1) / each))
     samples: list[Sample] = []
     with loaded.judge:  # its worker processes end with it
-        for first in range(0, len(questions), AT_ONCE):
+        for first in range(0, len(questions), lot):
             watch(source.label, first, len(questions))
-            some = questions[first : first + AT_ONCE]
+            some = questions[first : first + lot]
             rows = ask(loaded, some, prompts, plan.n, temperature=sampling.temperature, draw=f"analysis/{plan.seed}")
+            for sentence in loaded.judge.notes:
+                note(sentence)
+            loaded.judge.notes.clear()
             samples += measured(loaded, [one for row in rows for name in prompts for one in row[name]], plan.n)
+            stop_if_unjudged(source, samples, len(questions) * each, verifier)
     watch(source.label, len(questions), len(questions))
-    return Asked(source, questions, prompts, plan.n, tuple(samples), loaded.judge.rewards[0].name)
+    return Asked(source, questions, prompts, plan.n, tuple(samples), verifier)
+
+
+def unjudged_of(samples: Sequence[Sample]) -> int:
+    """On how many of these answers the verifier gave no verdict."""
+    return sum(sample.correct is None for sample in samples)
+
+
+def stop_if_unjudged(source: Source, samples: Sequence[Sample], total: int, verifier: str) -> None:
+    """Raises UserError once it is clear that the verifier judges too few of all `total` answers to say what the model
+    can do: more than `judge.max_error_rate` of them, as where a reward breaks, have no verdict."""
+    unjudged = unjudged_of(samples)
+    if total >= ENOUGH and unjudged > source.recipe.judge.max_error_rate * total:
+        raise UserError(
+            f"{source.run}: the verifier {verifier!r} gave no verdict on {unjudged:,} of {len(samples):,} answers, so "
+            "what the model can do is not known (where a model judges, a note says why); mend it, or raise "
+            "`judge.max_error_rate` in its recipe.yaml"
+        )
 
 
 def prompts_of(loaded: Loaded, experts: Sequence[str]) -> tuple[str, ...]:
@@ -130,8 +158,8 @@ def measured(loaded: Loaded, scored: Sequence[Scored], n: int) -> list[Sample]:
                 id=rollout.prompt.question.id,
                 expert=rollout.prompt.expert,
                 number=place % n,
-                correct=one.right,
-                reward=one.verdict,
+                correct=one.right if one.judged else None,
+                reward=one.verdict if one.judged else None,
                 finish=rollout.finish,
                 tokens=len(rollout.ids),
                 entropy=float(means[1]),

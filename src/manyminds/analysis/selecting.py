@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 from manyminds.durable import explaining, read_numbered_jsonl, to_json, write_text
@@ -26,7 +27,7 @@ TEXT, NUMBER = ("text", (str,)), ("a finite number", (int, float))
 KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     **dict.fromkeys(("id", "expert", "text", "finish", "set", "model"), TEXT),
     **dict.fromkeys(("entropy", "branching"), NUMBER),
-    "correct": ("true or false", (bool,)),
+    "correct": ("true, false or null", (bool, NoneType)),
 }
 
 
@@ -54,7 +55,7 @@ def read_samples(path: Path) -> list[Row]:
     for number, row in rows:
         where = f"{path} line {number}"
         for name, (what, kinds) in KINDS.items():
-            value = row.get(name) if isinstance(row, dict) else None
+            value = row.get(name, ...) if isinstance(row, dict) else ...
             if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
                 raise UserError(f"{where}: `{name}` is missing or is not {what}; `manyminds analyse` writes such lines")
         if row["set"] in KEPT_BACK:
@@ -72,8 +73,8 @@ def choose(samples: Sequence[Row], by: By = "first", *, keep: float = 1.0, wrong
     `by` says which answer to a question, and which questions: those of the highest mean token entropy or branching
     factor (among equals the first); with "first" the first answer, and questions at random. A wrong answer, drawn at
     random, is one to a prompt of which no right one is kept; once these are used up it takes the place of a right one.
-    Answers that are empty or were cut off are not chosen. Raises UserError for shares that are none, and if no answer
-    is right.
+    Answers that are empty, were cut off or have no verdict are not chosen. Raises UserError for shares that are none,
+    and if no answer is right.
     """
     if not 0 <= wrong < 1:
         raise UserError(f"--wrong: {wrong:g} is no share of the answers from 0 to below 1, such as 0.05")
@@ -81,7 +82,7 @@ def choose(samples: Sequence[Row], by: By = "first", *, keep: float = 1.0, wrong
         raise UserError(f"--keep: {keep:g} is no share of the questions above 0 and up to 1, such as 0.5")
     by_prompt: dict[Prompt, list[Row]] = {}
     for row in samples:
-        if row["finish"] != "length" and row["text"].strip():
+        if row["correct"] is not None and row["finish"] != "length" and row["text"].strip():
             by_prompt.setdefault((row["id"], row["expert"]), []).append(row)
     available = tuple(row for its in by_prompt.values() for row in its if row["correct"])
     if not available:
@@ -109,8 +110,13 @@ def _best(right: Sequence[Row], by: By, keep: float, rng: random.Random) -> dict
             rng.shuffle(its)
         else:
             its.sort(key=lambda prompt: -best[prompt][by])
-        kept |= {prompt: best[prompt] for prompt in its[: math.ceil(keep * len(its))]}
+        kept |= {prompt: best[prompt] for prompt in its[: _share(keep, len(its))]}
     return kept
+
+
+def _share(keep: float, count: int) -> int:
+    """How many of so many are a share of them, rounded up, at least one; 0.55 * 100 is 55, whatever floats make it."""
+    return max(1, math.ceil(keep * count - 1e-9))
 
 
 def _mixed_in(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from manyminds.analysis.sources import steps_of
-from manyminds.formulas.stages import EDGE, FEWEST, Floats, split
+from manyminds.formulas.stages import EDGE, FEWEST, Floats, Split, split
 
 LARGEST = 1e300
 
@@ -19,14 +19,15 @@ def stages(run: Path, verifier: str) -> dict[str, Any]:
     key = f"rewards/{verifier}/mean"
     lines = [line for line in steps_of(run) if line.get("kind") == "train"]
     accuracy_of = key if any(key in line for line in lines) else "reward"
-    kept = [line for line in lines if _numbers(line, "entropy", accuracy_of)]
+    told = {int(line["step"]): line for line in lines if _numbers(line, "step", "entropy", accuracy_of)}
+    kept = [told[step] for step in sorted(told)]
     if not lines:
         return {"found": False, "why": "no reinforcement learning in it"}
     if len(kept) < FEWEST:
         return {"found": False, "why": f"{len(kept)} steps with entropy and accuracy; a split takes {FEWEST}"}
     entropy = np.array([float(line["entropy"]) for line in kept])
     accuracy = np.array([float(line[accuracy_of]) for line in kept])
-    found = split(entropy, accuracy)
+    found = split(np.array([float(line["step"]) for line in kept]), entropy, accuracy)
     if found is None:
         return {"found": False, "why": "entropy or accuracy never changes"}
     step = int(kept[found.rising - 1]["step"])
@@ -40,16 +41,18 @@ def stages(run: Path, verifier: str) -> dict[str, Any]:
     }
     if found.holds:
         return {"found": True, "why": "", **data}
-    return {"found": False, "why": _why(found.entropy, found.accuracy, step), **data}
+    return {"found": False, "why": _why(found, step), **data}
 
 
-def _why(entropy: tuple[float, float], accuracy: tuple[float, float], step: int) -> str:
+def _why(found: Split, step: int) -> str:
     """Which condition of the split does not hold at the best break."""
-    if entropy[0] >= 0:
+    if found.turns:
+        return f"the bend at step {step} cannot be told from noise"
+    if found.entropy[0] >= 0:
         return f"before the bend at step {step} entropy does not fall"
-    if accuracy[0] <= 0:
+    if found.accuracy[0] <= 0:
         return f"before the bend at step {step} accuracy does not rise"
-    what = "entropy falls" if -entropy[1] > -entropy[0] / 2 else "accuracy rises"
+    what = "entropy falls" if -found.entropy[1] > -found.entropy[0] / 2 else "accuracy rises"
     return f"after the bend at step {step} {what} more than half as fast as before, so there is no plateau yet"
 
 
@@ -61,8 +64,6 @@ def _at(values: Floats, break_at: int) -> list[float]:
 
 
 def _numbers(line: dict[str, Any], *keys: str) -> bool:
-    """Whether the line has a step and these numbers; a run writes null for what is not finite."""
+    """Whether the line has these numbers; a run writes null for what is not finite."""
     values = [line.get(key) for key in keys]
-    return isinstance(line.get("step"), int) and all(
-        isinstance(value, int | float) and -LARGEST < value < LARGEST for value in values
-    )
+    return all(isinstance(value, int | float) and -LARGEST < value < LARGEST for value in values)

@@ -88,7 +88,8 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def uncertainties(samples: Sequence[Sample], prompts: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Entropy, perplexity and branching by prompt and by "all", "right", "wrong"; of all prompts under `TOGETHER`."""
+    """Entropy, perplexity and branching by prompt and by "all", "right", "wrong" (neither without a verdict); of
+    all prompts under `TOGETHER`."""
     by_prompt = {name: [one for one in samples if one.expert == name] for name in prompts}
     if len(prompts) > 1:
         by_prompt[TOGETHER] = list(samples)
@@ -96,7 +97,7 @@ def uncertainties(samples: Sequence[Sample], prompts: Sequence[str]) -> dict[str
         name: {
             "all": averages(its),
             "right": averages([one for one in its if one.correct]),
-            "wrong": averages([one for one in its if not one.correct]),
+            "wrong": averages([one for one in its if one.correct is False]),
         }
         for name, its in by_prompt.items()
     }

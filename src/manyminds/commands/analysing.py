@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from manyminds.commands.checking import heading, plain
-from manyminds.commands.console import AsJson, Trust, bars, consoles, print_json, told
+from manyminds.commands.console import AsJson, Trust, bars, consoles, print_json, tell, told
 
 if TYPE_CHECKING:
     from manyminds.report.exploration import Exploration
@@ -95,7 +95,7 @@ def say_once() -> Any:
     def say(sentence: str) -> None:
         if sentence not in said:
             said.add(sentence)
-            Console(stderr=True).print(f"note: {sentence}", markup=False, highlight=False)
+            tell([sentence])
 
     return say
 
@@ -107,6 +107,8 @@ def show(text: Console, found: Exploration) -> None:
     heading(text, f"pass@k in %: {asked}")
     text.print(pass_table(found))
     plain(text, f"95 % intervals over questions reach {100 * found.reach:.0f} points to either side at most.")
+    for sentence in found.doubts():
+        plain(text, sentence)
     if several:
         plain(text, "mean: over the prompts; together: k answers drawn from those under all prompts.")
     heading(text, f"Questions without a right answer in {found.k} (U_{found.k})")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from manyminds.commands.console import AsJson, Overrides, RecipePath, Trust, consoles, print_json, told
+from manyminds.commands.console import AsJson, Overrides, RecipePath, Trust, consoles, print_json, tell, told
 from manyminds.errors import UserError
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def evaluate(
     text, bars = consoles(as_json)
     # A run's folder may be somebody else's, so its recipe is no permission to execute what it brings.
     loaded = load(recipe, chosen, trust=trust if folder else None)
-    for note in loaded.notes:
-        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
+    tell(loaded.notes)
     with bars.status("asking the validation and test questions") if bars.is_terminal else Quiet():
         _, found = on_test(loaded, 0)
+    tell(loaded.judge.notes)  # why a model that judges gave no score: such answers count as not right
     if as_json:
         keys = ("split", "questions", "experts", "best_expert", "metrics")
         print_json({"model": str(chosen), **{key: found[key] for key in keys}})

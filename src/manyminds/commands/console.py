@@ -6,7 +6,7 @@ import errno
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from types import TracebackType
 from typing import Annotated, Any, ParamSpec
@@ -51,6 +51,12 @@ ResumeOption = Annotated[
     Resume | None,
     typer.Option("--resume", help="auto: go on from the newest whole checkpoint, if there is one.", show_default=False),
 ]
+
+
+def tell(notes: Iterable[str]) -> None:
+    """What the user should know, a sentence a line on standard error."""
+    for note in notes:
+        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def told(hint: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:

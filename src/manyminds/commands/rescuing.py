@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from manyminds.commands.console import bars
+from manyminds.commands.console import bars, tell
 from manyminds.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def tell_of_calls(seen: Preview, questions: int) -> None:
         f"the reward '{verifier.name}' asks a model: it will judge {count * prompts * draws:,} answers ({count} "
         f"questions x {prompts} prompts x {draws} answers); --questions asks fewer"
     )
-    for note in (cost, *verifier.notes):
-        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    tell((cost, *verifier.notes))
 
 
 def ask_for_rescue(recipe: Recipe, model: str | None, questions: int, place: Console) -> tuple[Rescue, dict[str, Any]]:
@@ -58,6 +57,7 @@ def ask_for_rescue(recipe: Recipe, model: str | None, questions: int, place: Con
         began = time.perf_counter()
         found = rescue(loaded, questions, lambda done, of: progress.update(task, completed=done, total=of))
         seconds = time.perf_counter() - began
+    tell(loaded.judge.notes)
     head = {
         "model": _relative(chosen),
         "questions": found.questions,

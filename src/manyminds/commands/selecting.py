@@ -12,7 +12,13 @@ import typer
 
 from manyminds.commands.analysing import grid, number
 from manyminds.commands.checking import plain
-from manyminds.commands.console import AsJson, consoles, print_json, told
+from manyminds.commands.console import AsJson, consoles, print_json, tell, told
+from manyminds.records import PLAIN
+
+OF_THE_PLAIN_PROMPT = (
+    f"the answers under the plain prompt are filed as '{PLAIN}', which no expert may be named, so the recipe says whom "
+    f"they teach; an expert without a system message has the plain prompt: experts: [{{name: self, teacher: {PLAIN}}}]"
+)
 
 
 class By(StrEnum):
@@ -58,6 +64,8 @@ def select(
 
     chosen = choose(read_samples(Path(samples)), by.value, keep=keep, wrong=wrong, seed=seed)
     count = write_traces(chosen, Path(out))
+    if any(row["expert"] == PLAIN for row in (*chosen.right, *chosen.wrong)):
+        tell([OF_THE_PLAIN_PROMPT])
     rows = [counted(name, its) for name, its in (("right, all", chosen.available), ("right, chosen", chosen.right))]
     rows += [counted("wrong, chosen", chosen.wrong)] if chosen.wrong else []
     share = len(chosen.wrong) / count

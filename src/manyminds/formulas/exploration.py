@@ -9,12 +9,15 @@ from torch import Tensor
 FEW = 64
 """So many of the likeliest tokens nearly always hold the nucleus; sorting all of a large vocabulary costs far more."""
 ROUNDING = 1e-12
+"""What a sum of exact probabilities may miss a share by; those of fewer digits may miss it by `ULPS` of theirs."""
+ULPS = 4
 
 
 def nucleus_sizes(probabilities: Float[Tensor, "*lead V"], share: float = 0.95) -> Int[Tensor, "*lead"]:
     """Rollout branching factor of a token: how many of the likeliest ones together have at least `share` of the mass.
 
-    The smallest k with p_(1) + ... + p_(k) >= share - 1e-12, p_(i) in falling order, summed in float64.
+    The smallest k with p_(1) + ... + p_(k) >= share - tolerance, p_(i) in falling order, summed in float64; the
+    tolerance is 1e-12 for float64, and 4 times the spacing at 1 for fewer digits (4.8e-7 for float32).
     Limits: 1 where one token has `share` or more; V where probabilities are equal and share is 1.
     Raises ValueError unless 0 < share <= 1. Source: arXiv 2508.07534, with share 0.95.
     """
@@ -31,7 +34,8 @@ def nucleus_sizes(probabilities: Float[Tensor, "*lead V"], share: float = 0.95) 
 
 def _sizes(falling: Tensor, share: float) -> Tensor:
     """The sizes by these probabilities in falling order; one more than their number where they are not enough."""
-    return (falling.double().cumsum(-1) < share - ROUNDING).sum(-1) + 1
+    rounding = max(ROUNDING, ULPS * torch.finfo(falling.dtype).eps)
+    return (falling.double().cumsum(-1) < share - rounding).sum(-1) + 1
 
 
 def perplexity(logprobs: Float[Tensor, " T"]) -> Float[Tensor, ""]:

@@ -44,13 +44,17 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model: pass@k by prompt and k, uncertainty by prompt and all, right or wrong, and the stages of its run."""
+    """One model: pass@k by prompt and k, uncertainty by prompt and all, right or wrong, and the stages of its run.
+
+    On `unjudged` answers the verifier gave no verdict: they count as not right.
+    """
 
     name: str
     run: str
     curves: Mapping[str, Mapping[int, Measure]]
     uncertainty: Mapping[str, Mapping[str, Uncertainty]]
     stages: Stages
+    unjudged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,15 @@ class Exploration:
         told = [move for move in self.moves if not move.again] or list(chance.values())
         told.sort(key=lambda move: self.curves.index(move.prompt) if move.prompt in self.curves else -1)
         return [(move, chance[move.origin, move.prompt]) for move in told]
+
+    def doubts(self) -> list[str]:
+        """Of which models some answers were not judged."""
+        return [
+            f"{model.name}: the verifier gave no verdict on {model.unjudged:,} of "
+            f"{model.uncertainty[self.over_all]['all'].answers:,} answers, which count as not right."
+            for model in self.models
+            if model.unjudged
+        ]
 
     def sentences(self) -> list[str]:
         """What the metrics of each run say of its stages."""
@@ -178,7 +191,8 @@ def _model(data: Mapping[str, Any]) -> Model:
     uncertainty = {
         str(name): {which: _uncertainty(its[which]) for which in WHICH} for name, its in data["uncertainty"].items()
     }
-    return Model(str(data["name"]), str(data["run"]), curves, uncertainty, _stages(data["stages"]))
+    stages, unjudged = _stages(data["stages"]), int(data.get("unjudged", 0))  # not in what older versions wrote
+    return Model(str(data["name"]), str(data["run"]), curves, uncertainty, stages, unjudged)
 
 
 def _uncertainty(data: Mapping[str, Any]) -> Uncertainty:
