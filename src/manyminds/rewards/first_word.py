@@ -107,7 +107,7 @@ def heard(
     return tuple(found)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def beginnings(judge: Opened, words: tuple[str, str]) -> tuple[Ids, ...]:
     """The tokens with which each word may begin, of all that the tokenizer has (`word_of`). Raises UserError if the
     judge cannot begin a word, or its first token does not tell the words apart."""
