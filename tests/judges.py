@@ -78,6 +78,13 @@ def judge_of(model: Path | str, folder: Path | None = None, **options: Any) -> J
     return Judge([RewardConfig.model_validate(its)], lambda text: text, folder=folder)
 
 
+def two_of(model: Path | str, folder: Path | None = None, **options: Any) -> Judge:
+    """Judged by this verifier in its binary form, and then under the name `sure` in its soft one."""
+    its = {"name": "generative_verifier", "model": str(model), "prompt": "{response}", "quote": False, **options}
+    both = [{**its, "mode": "binary"}, {**its, "as": "sure"}]
+    return Judge([RewardConfig.model_validate(one) for one in both], lambda text: text, folder=folder)
+
+
 def answers(*texts: str) -> list[Rollout]:
     prompt = Prompt(Question("q", "Is it?", "it is"), "plain")
     return [Rollout(prompt, ids=(1,), logprobs=(-0.5,), text=text) for text in texts]

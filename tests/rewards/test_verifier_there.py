@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from chat_server import ChatServer, Fault, serving
-from judges import AFTER, judge_of, values
+from judges import AFTER, answers, judge_of, two_of, values
 from manyminds.errors import UserError
 from manyminds.rewards import Judge
 from manyminds.rewards.generative_verifier import KEPT
@@ -81,6 +82,36 @@ def test_what_it_said_is_kept(tmp_path: Path) -> None:
         assert len(server.requests) == 2
         assert values(there(server, tmp_path, max_calls=2), "strange") == [None]
     assert len((tmp_path / KEPT).read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_two_rewards_pay_once_and_share_a_budget(tmp_path: Path) -> None:
+    with serving(answer=lambda body: "YES", choice=by_word) as server:
+        both = two_of("fake", tmp_path, url=server.url, retries=0, max_calls=2)
+        parts = [one.parts for one in both(answers("right", "wrong", "strange"))]
+        assert len(server.requests) == 2
+        assert sum(one["sure"] is None for one in parts) == 1
+        again = two_of("fake", tmp_path, url=server.url, retries=0, max_calls=2)
+        assert [one.parts for one in again(answers("right", "wrong", "strange"))] == parts
+        assert len(server.requests) == 2
+    assert len((tmp_path / KEPT).read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_what_is_being_asked_is_not_asked_beside_it(tmp_path: Path) -> None:
+    with serving(answer=lambda body: "YES", choice=by_word, delay=0.3) as server:
+        one, other = there(server, tmp_path), there(server, tmp_path)
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda its: values(its, "right"), (one, other)))
+        assert len(server.requests) == 1
+    assert found == [[pytest.approx(0.7)]] * 2
+
+
+def test_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    with serving(answer=lambda body: "YES", choice=by_word) as server:
+        first = there(server, tmp_path)
+        assert values(first, "right") == [pytest.approx(0.7)]
+        (tmp_path / KEPT).unlink()
+        assert values(there(server, tmp_path), "right") == [pytest.approx(0.7)]
+        assert len(server.requests) == 2
 
 
 def test_without_a_run_it_says_that_nothing_is_kept(tmp_path: Path) -> None:

@@ -11,16 +11,6 @@ from manyminds.records import Ids
 from manyminds.sampling.plain_cache import left_padded
 
 
-def first_ids(tokenizer: Any, word: str) -> Ids:
-    """The tokens with which a reply that is this word may begin: at its start, after a blank or after a line break."""
-    found = []
-    for before in ("", " ", "\n"):
-        alone, ids = (tokenizer.encode(text, add_special_tokens=False) for text in (before, before + word))
-        same = next((n for n, (a, b) in enumerate(zip(alone, ids, strict=False)) if a != b), min(len(alone), len(ids)))
-        found += ids[same : same + 1]
-    return tuple(dict.fromkeys(map(int, found)))
-
-
 @torch.no_grad()
 def likeliest(
     model: Any, prompts: Sequence[Ids], words: Sequence[Ids], rows_at_once: int
@@ -33,7 +23,7 @@ def likeliest(
     """
     found: dict[int, tuple[int | None, float]] = {}
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    owner = {token: which for which, ids in enumerate(words) for token in ids}
+    its = [torch.tensor(ids, dtype=torch.long, device=model.device) for ids in words]
     for start in range(0, len(order), rows_at_once):
         places = order[start : start + rows_at_once]
         tokens, mask = left_padded([prompts[place] for place in places], model.device)
@@ -44,10 +34,13 @@ def likeliest(
             use_cache=False,
             logits_to_keep=1,
         ).logits[:, -1]
-        chances = logits.double().softmax(-1).cpu()
-        for place, chance in zip(places, chances, strict=True):
-            best = int(chance.argmax())
-            which = owner.get(best)
-            ids = [best] if which is None else list(words[which])
-            found[place] = (which, float(chance[ids].sum().clamp(max=1)))
+        chances = logits.double().softmax(-1)
+        probability, best = chances.max(-1)
+        which = torch.full_like(best, -1)
+        for n, ids in enumerate(its):
+            said = torch.isin(best, ids)
+            which[said] = n
+            probability = torch.where(said, chances[:, ids].sum(-1).clamp(max=1), probability)
+        for place, n, chance in zip(places, which.tolist(), probability.tolist(), strict=True):
+            found[place] = (None if n < 0 else n, chance)
     return [found[place] for place in range(len(prompts))]

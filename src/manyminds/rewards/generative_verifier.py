@@ -7,8 +7,9 @@
 It reads the question, the reference answer and the last line of the response that is not blank. The model is a Hugging
 Face folder that is run in this process, or answers behind an OpenAI-compatible address that gives log-probs.
 
-Departures: a response without any such line is 0 and is not asked about; a word's first tokens with and without a blank
-before it count together. The paper says nothing of either. What it leaves open besides is in docs/papers.md.
+Departures: a response without any such line is 0 and is not asked about; all tokens that begin one of the words, with
+or without a blank before it, count together, and behind an address those among the likeliest that it names. The paper
+says nothing of either. What it leaves open besides is in docs/papers.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pydantic import Field, validate_call
 from manyminds.endpoint import Endpoint, check_options
 from manyminds.errors import UserError
 from manyminds.records import Question
-from manyminds.rewards.first_word import Heard, JudgeHere, JudgeThere, Say, first_of
+from manyminds.rewards.first_word import Heard, JudgeHere, JudgeThere, first_of
 from manyminds.rewards.kept import UNKEPT, Asked, Count, Kept, Seconds, check_prompt, written
 from manyminds.rewards.last_line import last_line
 from manyminds.rewards.reward import Reward, model_reward
@@ -55,8 +56,7 @@ def generative_verifier(
     model: str,
     url: str | None = None,
     mode: Literal["soft", "binary"] = "soft",
-    yes: str = "YES",
-    no: str = "NO",
+    words: tuple[str | bool, str | bool] = ("YES", "NO"),
     prompt: str = PROMPT,
     quote: bool = True,
     precision: Literal["float32", "bfloat16"] = "float32",
@@ -75,31 +75,32 @@ def generative_verifier(
     cache: Path | None = None,
     folder: Path | None = None,
 ) -> Reward:
-    """The reward of a verifier that says `yes` or `no`: a Hugging Face folder `model`, or the `model` at `url`.
+    """The reward of a verifier that says one of two `words`: a Hugging Face folder `model`, or the `model` at `url`.
 
-    `prompt` holds {response}, which is the last line alone, and may hold {question}, {answer}, {solution}, {yes} and
-    {no}; with `quote` all but the last two become JSON. A model that runs here is read when it is first asked, in this
-    `precision`, and run on `rows_at_once` prompts together; `chat_template_kwargs` go to its chat template, if it has
-    one. One behind an address is asked with `options`, within the budgets of `llm_judge`, whose other settings it
-    shares; with `votes` m it is drawn m times, and the label is `yes` if at least m / 2 say so. What it said is kept in
-    `cache`, by default `generative_verifier.jsonl` in the run's folder. Raises UserError.
+    The first word is for right, the second for wrong. `prompt` holds {response}, which is the last line alone, and may
+    hold {question}, {answer}, {solution}, {yes} and {no}, the words; with `quote` all but the words become JSON. A
+    model that runs here is read when it is first asked, in this `precision`, and run on `rows_at_once` prompts
+    together; `chat_template_kwargs` go to its chat template, if it has one. One behind an address is asked with
+    `options`, within the budgets of `llm_judge`, whose other settings it shares; with `votes` m it is drawn m times,
+    and the label is yes if at least m / 2 say so. What it said is kept in `cache`, by default
+    `generative_verifier.jsonl` in the run's folder. Raises UserError.
     """
-    check_words(yes, no)
+    labels = yes, no = checked_words(*words)
     check_prompt(prompt := prompt.replace("{yes}", yes).replace("{no}", no))
-    words, kept = (yes, no), None
+    kept = None
     if url is None:
         only = {"votes": votes > 1, "max_calls": max_calls, "max_tokens": max_tokens, "deadline": deadline}
         for name in (name for name, given in {**only, "cache": cache}.items() if given):
             raise UserError(f"{name}: is for a judge behind an address; name it with `url`, or leave {name} out.")
-        say: Say = JudgeHere(model, words, precision, rows_at_once, dict(chat_template_kwargs)).said
+        judge: JudgeHere | JudgeThere = JudgeHere(model, labels, precision, rows_at_once, dict(chat_template_kwargs))
     else:
         asks = {**options} if votes > 1 else {**FIRST, **options}
         check_votes(votes, mode, asks)
         endpoint = Endpoint(url, model, key_env, timeout, retries, concurrency, per_minute)
         kept = Kept.at(cache or (folder / KEPT if folder else None))
         asked = Asked("generative_verifier", endpoint, prompt, asks, kept, max_calls, max_tokens, deadline, first_of)
-        say = JudgeThere(asked, words, votes).said
-    verifier = Verifier(model, say, words, mode, prompt, quote)
+        judge = JudgeThere(asked, labels, votes)
+    verifier = Verifier(model, judge, labels, mode, prompt, quote)
 
     def generative_verifier(questions: list[Question], responses: list[str]) -> list[Outcome]:
         return verifier.outcomes(questions, responses)
@@ -108,13 +109,16 @@ def generative_verifier(
     return replace(model_reward(generative_verifier), note=note, graded=True)
 
 
-def check_words(yes: str, no: str) -> None:
-    """Raises UserError for two words that no first token could tell apart."""
-    for name, word in (("yes", yes), ("no", no)):
+def checked_words(yes: str | bool, no: str | bool) -> tuple[str, str]:
+    """The two words. Raises UserError for what is none, and for two that no first token could tell apart."""
+    if isinstance(yes, bool) or isinstance(no, bool):
+        raise UserError('words: a bare YES or NO is true or false in YAML; put them in quotes: ["YES", "NO"].')
+    for word in (yes, no):
         if not word or word != word.strip():
-            raise UserError(f"{name}: is {word!r}; it must be a word without blanks around it, such as YES.")
+            raise UserError(f"words: {word!r} must be a word without blanks around it, such as YES.")
     if yes.startswith(no) or no.startswith(yes):
-        raise UserError(f"the words {yes!r} and {no!r} begin alike, so the first token does not tell them apart.")
+        raise UserError(f"words: {yes!r} and {no!r} begin alike, so the first token does not tell them apart.")
+    return yes, no
 
 
 def check_votes(votes: int, mode: str, options: Mapping[str, Any]) -> None:
@@ -130,10 +134,10 @@ def check_votes(votes: int, mode: str, options: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Verifier:
-    """From questions and responses to outcomes; `say` asks the judge, once for prompts that are equal."""
+    """From questions and responses to outcomes; `judge` is asked once for prompts that are equal."""
 
-    judge: str
-    say: Say
+    name: str
+    judge: JudgeHere | JudgeThere
     words: tuple[str, str]
     mode: Literal["soft", "binary"]
     prompt: str
@@ -142,12 +146,13 @@ class Verifier:
     def outcomes(self, questions: Sequence[Question], responses: Sequence[str]) -> list[Outcome]:
         """An outcome for each response, with the judgment that it follows from."""
         lines = [last_line(response) for response in responses]
+        guard = self.judge.guard() if any(lines) else str
         texts = [
-            written(self.prompt, question, line, self.quote) if line else ""
+            written(self.prompt, question, line, self.quote, guard) if line else ""
             for question, line in zip(questions, lines, strict=True)
         ]
         asked = list(dict.fromkeys(filter(None, texts)))
-        heard = dict(zip(asked, self.say(asked) if asked else [], strict=True))
+        heard = dict(zip(asked, self.judge.said(asked) if asked else [], strict=True))
         return [
             self._outcome(heard[text], line) if text else Outcome(0.0, {"unreadable": 0.0})
             for text, line in zip(texts, lines, strict=True)
@@ -158,7 +163,7 @@ class Verifier:
             return Outcome(unanswered=heard.why)
         label = None if heard.which is None else self.words[heard.which]
         value = credit(heard.which, heard.probability, self.mode)
-        judgment = Judgment(self.judge, line, label, heard.probability)
+        judgment = Judgment(self.name, line, label, heard.probability)
         return Outcome(value, {"unreadable": float(label is None)}, judgment=judgment)
 
 

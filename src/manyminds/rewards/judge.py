@@ -159,10 +159,12 @@ class Judge:
         """What each reward says of each answer; `patience` by default what the configuration leaves."""
         verdicts = [Verdict(rollout.prompt.group_id) for rollout in rollouts]
         samples = [self._sample(rollout) for rollout in rollouts]
+        named = {reward.name: reward for reward in rewards}
         for reward in rewards:
+            gate = named.get(reward.gate)
             for verdict in verdicts:
                 verdict.parts[reward.name] = None
-                if not verdict.open(reward):
+                if not verdict.open(gate):
                     verdict.shut.add(reward.name)
             asked = [i for i, verdict in enumerate(verdicts) if reward.name not in verdict.shut]
             its = self._patience(len(asked)) if patience is None else patience

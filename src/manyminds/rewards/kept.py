@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -21,6 +22,9 @@ from manyminds.records import Question
 
 PLACES = ("question", "answer", "solution", "response")
 """What a prompt may hold in braces."""
+
+CONTROL = re.compile(r"(?=(<\|[^<>\s]*\|>|<\uff5c[^<>\s]*\uff5c>|</?\w+>|\[/?[A-Za-z_]{3,}\]))[<\[]")
+"""The first character of what looks like a control token: `<|im_end|>`, `</s>`, `<start_of_turn>`, `[INST]`."""
 
 UNKEPT = (
     "keeps its replies in no file here, so the same answers will be paid for again next time; `cache: judge.jsonl` in "
@@ -41,9 +45,20 @@ def check_prompt(prompt: str) -> None:
         raise UserError("prompt: does not hold {response}, so the judge would not see what it judges.")
 
 
-def written(prompt: str, question: Question, response: str, quote: bool = True) -> str:
-    """The prompt for one response. Each place is filled once, with JSON: no text can close its quotes, bring in a place
-    of its own, or add a turn to a conversation. Without `quote` texts stand as they are, of a conversation the last."""
+def written(
+    prompt: str,
+    question: Question,
+    response: str,
+    quote: bool = True,
+    guard: Callable[[str], str] = lambda text: text,
+) -> str:
+    """The prompt for one response. Each place is filled once, with JSON: no text can close its quotes or bring in a
+    place of its own. Without `quote` texts stand as they are, of a conversation the last.
+
+    Quotes do not keep a tokenizer from reading `<|im_end|>` as the end of a turn. So in JSON what looks like a control
+    token (`CONTROL`) has its first character escaped, \\u003c or \\u005b, which is the same text to who reads JSON; and
+    `guard`, which knows the judge's tokenizer, has the last word on every filled-in text.
+    """
     turns = [{"role": role, "content": said} for role, said in question.messages]
     values = {
         "question": turns or question.text,
@@ -54,9 +69,14 @@ def written(prompt: str, question: Question, response: str, quote: bool = True) 
     bare = {**values, "question": question.text}
 
     def filled(found: re.Match[str]) -> str:
-        return json.dumps(values[found[1]], ensure_ascii=False) if quote else str(bare[found[1]])
+        return guard(quoted(values[found[1]]) if quote else str(bare[found[1]]))
 
     return re.sub(r"\{(\w+)\}", filled, prompt)
+
+
+def quoted(value: object) -> str:
+    """The value as JSON in which nothing looks like a control token."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 class Row(BaseModel, strict=True):
@@ -71,30 +91,49 @@ class Row(BaseModel, strict=True):
 class Kept:
     """Replies by the hash of what was asked: in memory, and in a file of JSON lines if `path` names one.
 
-    `calls` and `tokens` count, by who was asked, what all of them cost. UserError for a file that has other rows.
+    `calls` and `tokens` count, by who was asked, what all of them cost; `under_way` those that are being asked, and
+    `asking` holds who asks, by the same hashes as the replies. UserError for a file that has other rows.
     """
 
     @classmethod
     def at(cls, path: Path | None) -> Kept:
-        """As making it, the mistake told of the option `cache`."""
+        """What the file holds now: one object for all rewards of this process that name it, so that none pays for what
+        another was told. The mistake in a file is told of the option `cache`."""
         try:
-            return cls(path)
+            if path is None:
+                return cls(None)
+            kept = OPEN.setdefault(path.resolve(), cls(path))
+            kept.read()
+            return kept
         except UserError as error:
             raise UserError(f"cache: {error}") from error
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.under_way: Counter[str] = Counter()
+        self.asking: dict[str, asyncio.Task[None]] = {}
+        self._start_with([])
+
+    def read(self) -> None:
+        """Takes what the file holds in the place of what was known."""
+        rows = []
+        for number, line in read_numbered_jsonl(self.path) if self.path and self.path.exists() else []:
+            try:
+                rows.append(Row.model_validate(line))
+            except ValidationError as error:
+                raise UserError(
+                    f"{self.path} line {number} is no reply of a judge: it must be an object with the texts `by`, "
+                    "`key` and `reply` and the whole number `tokens`; take the line out, or name another file with "
+                    "`cache`"
+                ) from error
+        self._start_with(rows)
+
+    def _start_with(self, rows: Sequence[Row]) -> None:
         self.replies: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
-        for number, line in read_numbered_jsonl(path) if path and path.exists() else []:
-            try:
-                self._count(Row.model_validate(line))
-            except ValidationError as error:
-                raise UserError(
-                    f"{path} line {number} is no reply of a judge: it must be an object with the texts `by`, `key` and "
-                    "`reply` and the whole number `tokens`; take the line out, or name another file with `cache`"
-                ) from error
+        for row in rows:
+            self._count(row)
 
     def add(self, by: str, key: str, reply: str, tokens: int) -> None:
         """Keep a reply; raises UserError if the disk refuses."""
@@ -109,6 +148,10 @@ class Kept:
         self.replies[row.key] = row.reply
         self.calls[row.by] += 1
         self.tokens[row.by] += row.tokens
+
+
+OPEN: WeakValueDictionary[Path, Kept] = WeakValueDictionary()
+"""The files that rewards of this process keep replies in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +183,6 @@ class Asked:
     max_tokens: int | None = None
     deadline: float | None = None
     keep: Callable[[Reply], str] = text_of
-    under_way: int = 0
     by: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -164,25 +206,37 @@ class Asked:
         slots = asyncio.Semaphore(self.endpoint.concurrency)
 
         async def one(chat: Chat, key: str, text: str) -> None:
-            async with slots:
-                if spent := self._spent():
-                    why[key] = spent
-                    return
-                self.under_way += 1
-                try:
-                    reply = await chat.ask([{"role": "user", "content": text}], **self.options)
-                except Unanswered as error:
-                    if error.hopeless and not self.kept.calls[self.by]:
-                        raise UserError(f"{self.name}: {error}") from error
-                    why[key] = str(error)
-                else:
-                    tokens = reply.prompt_tokens + reply.completion_tokens
-                    self.kept.add(self.by, key, self.keep(reply), tokens)
-                finally:
-                    self.under_way -= 1
+            while its := self.kept.asking.get(key):  # another reward asks the same; it may be given up
+                await asyncio.wait([its])
+            if key in self.kept.replies:
+                return
+            self.kept.asking[key] = tasks[key]
+            try:
+                async with slots:
+                    await asked(chat, key, text)
+            finally:
+                del self.kept.asking[key]
 
+        async def asked(chat: Chat, key: str, text: str) -> None:
+            if spent := self._spent():
+                why[key] = spent
+                return
+            self.kept.under_way[self.by] += 1
+            try:
+                reply = await chat.ask([{"role": "user", "content": text}], **self.options)
+            except Unanswered as error:
+                if error.hopeless and not self.kept.calls[self.by]:
+                    raise UserError(f"{self.name}: {error}") from error
+                why[key] = str(error)
+            else:
+                tokens = reply.prompt_tokens + reply.completion_tokens
+                self.kept.add(self.by, key, self.keep(reply), tokens)
+            finally:
+                self.kept.under_way[self.by] -= 1
+
+        tasks: dict[str, asyncio.Task[None]] = {}
         async with Chat(self.endpoint) as chat:
-            tasks = {key: asyncio.ensure_future(one(chat, key, text)) for key, text in new.items()}
+            tasks |= {key: asyncio.create_task(one(chat, key, text)) for key, text in new.items()}
             try:
                 await asyncio.wait(tasks.values(), timeout=self.deadline, return_when=asyncio.FIRST_EXCEPTION)
                 for task in tasks.values():
@@ -197,7 +251,7 @@ class Asked:
 
     def _spent(self) -> str:
         """Why nothing more may be asked; empty if it may."""
-        if self.max_calls is not None and self.kept.calls[self.by] + self.under_way >= self.max_calls:
+        if self.max_calls is not None and self.kept.calls[self.by] + self.kept.under_way[self.by] >= self.max_calls:
             return f"its budget of {self.max_calls} calls is used up"
         if self.max_tokens is not None and self.kept.tokens[self.by] >= self.max_tokens:
             return f"its budget of {self.max_tokens} tokens is used up"

@@ -28,11 +28,11 @@ class Reward:
     """A named judgement of answers and its place in the sum.
 
     `run` gives each of a batch of samples an outcome. `gate` names a reward before this one: where that gave nothing
-    above 0, this one is not asked and counts as 0. `normalise` "group": it enters the sum standardised within the
-    answers of one expert to one question; "batch": over all that are judged together. `paid`: it asks a model, so it is
-    asked no more than needed. `note`: what the user should know before it is asked, a clause that goes on after its
-    name. `trusted`: a judge may run it in its own process, because it ends soon whatever the answer is. `graded`: its
-    value is how sure it is, so that any above one half says right.
+    above 0 (above one half, if it is graded), this one is not asked and counts as 0. `normalise` "group": it enters the
+    sum standardised within the answers of one expert to one question; "batch": over all that are judged together.
+    `paid`: it asks a model, so it is asked no more than needed. `note`: what the user should know before it is asked, a
+    clause that goes on after its name. `trusted`: a judge may run it in its own process, because it ends soon whatever
+    the answer is. `graded`: its value is how sure it is, so that any above one half says right.
     """
 
     name: str
@@ -55,6 +55,11 @@ class Reward:
         return self.run if isinstance(self.run, Portable) and self.run.portable and not self.trusted else None
 
     @property
+    def opens_above(self) -> float:
+        """What it must exceed, as the gate of another reward, for that one to be asked."""
+        return 0.5 if self.graded else 0.0
+
+    @property
     def function(self) -> Function:
         """The function that it was made from."""
         found: Function = getattr(self.run, "function", self.run)
@@ -71,9 +76,9 @@ class Reward:
         return (its > 0.5) == (due > 0.5) if self.graded else its == due
 
     def describe(self) -> str:
-        """Its place in the sum, in words: `weight 0.1, where exact_answer > 0, standardised within its group`."""
+        """Its place in the sum, in words: `weight 0.1, behind exact_answer, standardised within its group`."""
         words = [f"weight {self.weight:g}"]
-        words += [f"where {self.gate} > 0"] if self.gate else []
+        words += [f"behind {self.gate}"] if self.gate else []
         over = {"group": "within its group", "batch": "over the step"}
         words += [f"standardised {over[self.normalise]}"] if self.normalise in over else []
         return ", ".join(words)

@@ -34,9 +34,9 @@ class Verdict:
     def available(self) -> bool:
         return any(part is not None for part in self.parts.values())
 
-    def open(self, reward: Reward) -> bool:
-        """Whether the reward's gate lets it be asked."""
-        return not reward.gate or (self.parts.get(reward.gate) or 0.0) > 0
+    def open(self, gate: Reward | None) -> bool:
+        """Whether a reward behind this gate, if any, may be asked: above 0, or above one half where it is graded."""
+        return gate is None or (self.parts.get(gate.name) or 0.0) > gate.opens_above
 
     def take(self, name: str, outcome: Outcome) -> None:
         """Note what a reward said."""
