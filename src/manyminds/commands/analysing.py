@@ -115,8 +115,12 @@ def show(text: Console, found: Exploration) -> None:
     text.print(unsolvable_table(found))
     if len(found.models) > 1:
         plain(text, "In brackets what comes and goes where the same model is asked again: chance.")
+    else:
+        plain(text, f"Again: what another {found.k} answers of the same model solve and lose, which is chance.")
     if several:
-        plain(text, f"together: under no prompt, in {found.k} answers under each.")
+        plain(
+            text, f"together: under no prompt, {found.k} answers under each, which are {found.k * len(found.prompts)}."
+        )
     under = ", under all prompts" if several else ""
     heading(text, f"Uncertainty of the answers{under}, at temperature {found.temperature:g}")
     text.print(uncertainty_table(found))
