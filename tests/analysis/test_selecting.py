@@ -182,7 +182,7 @@ def test_what_was_chosen_under_the_plain_prompt_is_taught_to_it(tmp_path: Path) 
     its |= {"model": str(HERE / "mef" / "checkpoints" / "step-001400" / "model"), "output": str(tmp_path)}
     its["task"] |= {"questions": str(written(tmp_path / "q.jsonl", rows)), "experts_file": str(tmp_path / "t.jsonl")}
     its["warmup"] |= {"steps": 1, "rows_per_step": 2, "optimizer": {"lr": 1e-4}}
-    its |= {"sampling": {"max_tokens": 4}, "evaluation": {"samples": 2, "group": 2}}
+    its |= {"method": {"name": "grpo"}, "sampling": {"max_tokens": 4}, "evaluation": {"samples": 2, "group": 2}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(its))
     done = CliRunner().invoke(app, ["warmup", str(tmp_path / "r.yaml"), f"experts={experts}"])
     assert done.exit_code == 0, done.output

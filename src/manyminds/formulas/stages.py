@@ -83,7 +83,7 @@ def _bent(places: Floats, at: int) -> Floats:
 def _joined(places: Floats, curves: Floats, at: int) -> tuple[float, Floats]:
     """Squares left by a line that bends at this step; its constant, slope and change of slope, [3, curves]."""
     basis = _bent(places, at)
-    found = np.linalg.lstsq(basis, curves, rcond=None)[0]
+    found: Floats = np.linalg.lstsq(basis, curves, rcond=None)[0].astype(np.float64)
     return float(((curves - basis @ found) ** 2).sum()), found
 
 
