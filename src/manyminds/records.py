@@ -174,11 +174,6 @@ class Scored:
         return next(iter(self.parts.values()), self.reward) or 0.0
 
     @property
-    def judged(self) -> bool:
-        """Whether there is a verdict: a verifier that breaks, does not apply, or asks a model in vain gives none."""
-        return next(iter(self.parts.values()), self.reward) is not None
-
-    @property
     def right(self) -> bool:
         """Whether the answer is correct: its verdict is more than one half."""
         return self.verdict > 0.5

@@ -150,7 +150,7 @@ def measured(loaded: Loaded, scored: Sequence[Scored], n: int) -> list[Sample]:
     said = describe(loaded.sampler.line_model, rows, at_once, temperature, uncertainty)
     found = []
     for place, (one, each) in enumerate(zip(scored, said, strict=True)):
-        rollout = one.rollout
+        rollout, verdict = one.rollout, next(iter(one.parts.values()))  # the verifier's part is the first
         kept = each.double()
         means = kept.mean(0)
         found.append(
@@ -158,8 +158,8 @@ def measured(loaded: Loaded, scored: Sequence[Scored], n: int) -> list[Sample]:
                 id=rollout.prompt.question.id,
                 expert=rollout.prompt.expert,
                 number=place % n,
-                correct=one.right if one.judged else None,
-                reward=one.verdict if one.judged else None,
+                correct=None if verdict is None else one.right,
+                reward=verdict,
                 finish=rollout.finish,
                 tokens=len(rollout.ids),
                 entropy=float(means[1]),
