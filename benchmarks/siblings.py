@@ -104,6 +104,27 @@ def difference_table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+SECTIONS = {
+    **{arm: arm for arm in ARMS if arm not in ("mef", "grpo", "meml_rs_grpo", "meml_rl_plus", "grpo_curious_if_right")},
+    "grpo_curiosity": "curiosity",
+    "grpo_ppl": "ppl_shaping",
+    "grpo_position": "position_shaping",
+}
+"""The section of docs/papers.md that says what was measured of an arm."""
+
+
+def measured(found: Mapping[str, Any], arm: str) -> str:
+    """What docs/papers.md says of the arm: accuracy at equal tokens, and how far from GRPO's."""
+    level = found["levels"]["main"]
+    pairs = [level["primary"], *level["controls"]]
+    one = next(o for o in pairs if (o["outcome"], o["arm"], o["against"]) == ("mean", arm, "grpo"))
+    here, there = (100 * level["arms"][name]["metrics"]["mean"]["mean"] for name in (arm, "grpo"))
+    return (
+        f"**What we measured** ([siblings.md](siblings.md)): {here:.1f} % mean over the experts where GRPO has "
+        f"{there:.1f} %, {difference(one)} points over {one['seeds']} seeds."
+    )
+
+
 def cost_table(found: Mapping[str, Any]) -> str:
     """What every arm spent, means over seeds."""
     arms = found["levels"]["main"]["arms"]

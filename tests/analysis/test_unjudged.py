@@ -20,6 +20,7 @@ from manyminds.analysis.analyse import summary
 from manyminds.analysis.asking import Plan
 from manyminds.cli import app
 from manyminds.config import load_recipe
+from manyminds.evaluate import ask
 from manyminds.loading import Loaded
 from manyminds.records import Question
 from manyminds.report.exploration import explored
@@ -114,7 +115,6 @@ def test_lots_fill_the_sampler_several_times(
 ) -> None:
     """Two answers a question; with room for 3 at once it is handed 12, and never less than `AT_ONCE` questions."""
     found: list[int] = []
-    ask = asking.ask
 
     def counted(loaded: Loaded, questions: Sequence[Question], *its: Any, **more: Any) -> Any:
         found.append(len(questions))
