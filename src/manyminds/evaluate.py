@@ -157,8 +157,10 @@ def sampled_metrics(
         "all_right": 1 - failed.mean(1),
         "pooled_all_wrong": (1 - passed).prod(1),
         **{f"all_wrong/{name}": 1 - passed[:, i] for i, name in enumerate(experts)},
-        "entropy": np.array([surprise([s for name in experts for s in row[name]]) for row in drawn]),
     }
+    entropy = np.array([surprise([s for name in experts for s in row[name]]) for row in drawn])
+    if np.isfinite(entropy).all():  # a sampler may give what is no number: training says so and stops
+        values["entropy"] = entropy
     return intervals(values, [])
 
 

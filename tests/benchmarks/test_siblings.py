@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+DOCS = Path(__file__).parents[2] / "docs"
 Load = Callable[[str], ModuleType]
 
 NAMES = ("plain", "best", "mean", "worst", "pass_at_1", "pass_at_8", "pass_at_32", "all_wrong", "entropy")
@@ -66,3 +69,15 @@ def test_picture(load: Load) -> None:
     dots = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert dots == [pytest.approx([30, 40]), pytest.approx([60, 70]), pytest.approx([50, 60])]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1:] == ["MEML-GRPO, tuned", "GRPO"]
+
+
+def test_the_docs_show_the_committed_results(load: Load) -> None:
+    siblings = load("siblings")
+    found, tuned = (json.loads(path.read_text(encoding="utf-8")) for path in (siblings.RESULTS, siblings.TUNING))
+    page, papers = ((DOCS / name).read_text(encoding="utf-8") for name in ("siblings.md", "papers.md"))
+    for table in (siblings.accuracy_table, siblings.difference_table, siblings.cost_table):
+        assert table(found) in page
+    assert siblings.tuning_table(tuned, found) in page
+    for arm, section in siblings.SECTIONS.items():
+        its = papers.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+        assert siblings.measured(found, arm) in its, section
