@@ -39,8 +39,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def panel(axes: Axes, cells: Sequence[Mapping[str, Any]], level: str, outcome: str, arms: Sequence[str]) -> None:
-    """One outcome at one level of the warm-up: an arm a line, from the top."""
+def panel(axes: Axes, cells: Sequence[Mapping[str, Any]], level: str, outcome: str, arms: Mapping[str, str]) -> None:
+    """One outcome at one level of the warm-up: an arm (by its title) a line, from the top."""
     for place, arm in enumerate(arms):
         values = accuracies(cells, level, arm, outcome)
         if not values:
@@ -50,7 +50,7 @@ def panel(axes: Axes, cells: Sequence[Mapping[str, Any]], level: str, outcome: s
             axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
         axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
         axes.plot([fmean(values)], [place], "|", color=colour, markersize=15, markeredgewidth=2)
-    axes.set_yticks(range(len(arms)), [ARMS[arm].replace("*", "") for arm in arms])
+    axes.set_yticks(range(len(arms)), [title.replace("*", "") for title in arms.values()])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(True, axis="x", color=RULE)
@@ -63,7 +63,7 @@ def drawn(found: Mapping[str, Any]) -> Figure:
     """Levels across, outcomes down, for the levels and arms that were run."""
     cells = found["cells"]
     levels = [level for level in LEVELS if any(cell["level"] == level for cell in cells)]
-    arms = [arm for arm in ARMS if any(cell["arm"] == arm for cell in cells)]
+    arms = {arm: title for arm, title in ARMS.items() if any(cell["arm"] == arm for cell in cells)}
     height = 0.9 + len(OUTCOMES) * (0.5 + 0.27 * len(arms))
     figure = Figure(figsize=(2.2 + 3.1 * len(levels), height), layout="constrained", dpi=150)
     grid = figure.subplots(len(OUTCOMES), len(levels), squeeze=False, sharey=True, sharex=True)

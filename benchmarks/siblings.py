@@ -17,9 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from picture import ACCENT, INK, MUTED, RULE, interval
+from picture import INK, MUTED, accuracies, panel
 from tables import difference, percent, probability
 
 RESULTS = Path(__file__).parent / "results" / "siblings.json"
@@ -149,33 +148,16 @@ def tuning_table(tuned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def panel(axes: Axes, cells: Any, outcome: str, arms: list[str]) -> None:
-    """One outcome: an arm a line, a dot a seed, a tick the mean, a bar its 95 % interval over seeds."""
-    for place, arm in enumerate(arms):
-        values = [100 * cell["metrics"][outcome]["value"] for cell in cells if cell["arm"] == arm]
-        colour = ACCENT if arm.startswith("meml") else MUTED if arm == "mef" else INK
-        if span := interval(values):
-            axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
-        axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
-        axes.plot([fmean(values)], [place], "|", color=colour, markersize=13, markeredgewidth=2)
-    start = fmean(100 * cell["metrics"][outcome]["value"] for cell in cells if cell["arm"] == "grpo")
-    axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(arms)), [ARMS[arm].replace("*", "") for arm in arms])
-    axes.set_ylim(len(arms) - 0.4, -0.6)
-    axes.grid(True, axis="x", color=RULE)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
-    axes.set_title(PICTURED[outcome], loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("accuracy, %; dotted: GRPO", fontsize=9, color=MUTED)
-
-
 def drawn(found: Mapping[str, Any]) -> Figure:
-    """The outcomes side by side, the arms in the table's order."""
-    arms = ordered(found["levels"]["main"]["arms"])
+    """The outcomes side by side, the arms in the table's order; a dotted line at GRPO's mean."""
+    cells = found["cells"]
+    arms = {arm: ARMS[arm] for arm in ordered(found["levels"]["main"]["arms"])}
     figure = Figure(figsize=(2.6 + 3.1 * len(PICTURED), 0.9 + 0.29 * len(arms)), layout="constrained", dpi=150)
-    for axes, outcome in zip(figure.subplots(1, len(PICTURED), sharey=True), PICTURED, strict=True):
-        panel(axes, found["cells"], outcome, arms)
+    for axes, (outcome, title) in zip(figure.subplots(1, len(PICTURED), sharey=True), PICTURED.items(), strict=True):
+        panel(axes, cells, "main", outcome, arms)
+        axes.axvline(fmean(accuracies(cells, "main", "grpo", outcome)), color=INK, linewidth=0.8, linestyle=":")
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_xlabel("accuracy, %; dotted: GRPO", fontsize=9, color=MUTED)
     return figure
 
 

@@ -111,11 +111,11 @@ class RewardConfig(Section):
     """A reward: its name alone, or with its place in the sum. Further keys are options of the function itself.
 
     `name` is a built-in reward or `module:function`; `as` another name for metrics and gates. `weight` is by default
-    the one that the function was decorated with, else 1. Where the reward that `gate` names gave nothing above 0, this
-    one is not asked and counts as 0. `normalise` "group" standardises it within the answers of one expert to one
-    question before it is added, "batch" over all answers of a step. `from`: whose signature the function has, where its
-    arguments do not show it; `columns` (their name: ours) and `messages` (completions as chat messages) say what TRL's
-    and verl's are given.
+    the one that the function was decorated with, else 1. Where the reward that `gate` names gave nothing above 0
+    (above one half, if that one is graded), this one is not asked and counts as 0. `normalise` "group" standardises it
+    within the answers of one expert to one question before it is added, "batch" over all answers of a step. `from`:
+    whose signature the function has, where its arguments do not show it; `columns` (their name: ours) and `messages`
+    (completions as chat messages) say what TRL's and verl's are given.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

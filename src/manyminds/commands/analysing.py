@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +89,7 @@ def analyse(
     plain(text, f"\n{found.path}: all of this with intervals; every answer is in the files beside it.")
 
 
-def say_once() -> Any:
+def say_once() -> Callable[[str], None]:
     """Says each sentence once, on standard error: models of one task have the same notes."""
     said: set[str] = set()
 
