@@ -12,7 +12,7 @@ from manyminds.footprint import Footprint, Load, footprint
 from manyminds.loading import Outline, check_needs, load_questions, outline, render
 from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import derived
-from manyminds.records import PLAIN, Ask, Ids, Progress, Question
+from manyminds.records import PLAIN, Ask, Ids, Question
 from manyminds.rewards import Reward
 from manyminds.rewards.judge import Judge
 from manyminds.rewards.probes import Problem, probes
@@ -106,9 +106,8 @@ def _memory(model: Outline, memory: Footprint) -> dict[str, int]:
 
 
 def asked(seen: Preview) -> tuple[Ask, ...]:
-    """What the method asks about one question, in the first step."""
-    method = Composed(seen.recipe.method)
-    return method.ask(seen.question, method.initial_memory(), Progress(1, 0.0))
+    """What the method asks about one question, in the first step, at most."""
+    return Composed(seen.recipe.method).asks_if_all_fail(seen.question)
 
 
 def engine(seen: Preview) -> Engine:

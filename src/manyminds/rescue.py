@@ -26,7 +26,7 @@ from manyminds.evaluate import RESAMPLES, ask
 from manyminds.formulas.rescue import Counts, Floats, all_wrong, chosen_elsewhere, halvings, overlap
 from manyminds.loading import Loaded
 from manyminds.methods.compose import Composed
-from manyminds.records import PLAIN, Progress, Question
+from manyminds.records import PLAIN, Question
 
 HALVINGS = 50
 MARGIN = 0.05
@@ -255,10 +255,9 @@ def rescue(loaded: Loaded, questions: int, watch: Watch = lambda done, of: None)
 
 
 def plan(loaded: Loaded, question: Question) -> dict[str, int]:
-    """How many answers a question gets under each prompt in the first training step."""
-    method = Composed(loaded.recipe.method)
+    """How many answers a question gets under each prompt in the first training step, at most."""
     asked: dict[str, int] = {}
-    for one in method.ask(question, method.initial_memory(), Progress(1, 0.0)):
+    for one in Composed(loaded.recipe.method).asks_if_all_fail(question):
         asked[one.prompt.expert] = asked.get(one.prompt.expert, 0) + one.n
     return asked
 

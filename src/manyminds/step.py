@@ -18,7 +18,20 @@ from manyminds.methods.compose import Composed
 from manyminds.metrics import Metrics, of_groups
 from manyminds.objective import Term, evaluate, needed, total
 from manyminds.policy.policy import Policy
-from manyminds.records import Answers, Example, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
+from manyminds.records import (
+    Answers,
+    Ask,
+    Example,
+    Group,
+    Lesson,
+    Progress,
+    Question,
+    Rollout,
+    Scored,
+    Scores,
+    Span,
+    Update,
+)
 from manyminds.sampling.sampler import Sampler
 from manyminds.soundness import Difference, culprits, finite
 
@@ -44,17 +57,19 @@ def training_step(
     draw = f"{seed}/{progress.step}"
     metrics = Metrics()
 
-    # 1. Every expert answers every question, and the answers are judged. The method may have answers scored under the
-    #    policy, shape the rewards, and refuse groups it cannot use: those are replaced, and count as sampled.
+    # 1. Experts answer questions, and the answers are judged; having seen them, the method may ask more of a question.
+    #    It may have answers scored under the policy, shape the rewards, and refuse groups it cannot use: those are
+    #    replaced, and count as sampled.
     groups: tuple[Group, ...] = ()
     scores: Scores = {}
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        drawn = finite(sampler.sample(asks, draw + attempt * "/again"))
-        fresh = by_question(judge(drawn))
-        metrics.sampled(drawn)
-        clock.keep("drawn", drawn)
+        answers = answered(asks, sampler, judge, draw + attempt * "/again")
+        asks = [ask for group in by_question(answers) for ask in method.follow_up(group, memory, progress)]
+        answers += answered(asks, sampler, judge, draw + attempt * "/again" + "/follow-up")
+        fresh = by_question(answers)
+        metrics.sampled([one.rollout for one in answers])
         scores = {**scores, **scored(policy, method.wants(fresh))}
         usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         metrics.add({"groups/refused": float(len(fresh) - len(usable))})
@@ -79,6 +94,15 @@ def training_step(
     # 5. The next answers come from the new policy.
     sampler.load(policy)
     return lesson.memory, metrics
+
+
+def answered(asks: Sequence[Ask], sampler: Sampler, judge: Judge, draw: str) -> tuple[Scored, ...]:
+    """What the policy answers to the asks, as it was judged. Raises NotFinite for log-probs that are no numbers."""
+    if not asks:
+        return ()
+    drawn = finite(sampler.sample(asks, draw))
+    clock.keep("drawn", drawn)
+    return judge(drawn)
 
 
 def scored(policy: Policy, spans: Sequence[Span]) -> Scores:

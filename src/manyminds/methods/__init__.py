@@ -34,6 +34,7 @@ METHODS: dict[str, str] = {
     "rloo": "manyminds.methods.rloo:RLOO",
     "rlpr": "manyminds.methods.rlpr:RLPR",
     "rs_grpo": "manyminds.methods.rs_grpo:RSGRPO",
+    "tutored_grpo": "manyminds.methods.tutored_grpo:TutoredGRPO",
 }
 
 

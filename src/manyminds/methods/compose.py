@@ -1,6 +1,7 @@
 """The composition law: what a base and its parts say together (`method: {name: base, with: [{name: part}, ...]}`).
 
-    ask, advantage      one owner: the part that sets it, else the base; two parts that set it are refused
+    ask, follow_up,     one owner: the part that sets it, else the base; two parts that set it are refused
+    advantage
     terms               merged by name: a part's term replaces the base's, unless it is plain GRPO's to the letter,
                         which says nothing; two parts with different ones are refused
     examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
@@ -27,9 +28,10 @@ from manyminds.errors import UserError
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.method import Method
 from manyminds.objective import Term
-from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
+from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 
-EXCLUSIVE = ("ask", "advantage")
+EXCLUSIVE = ("ask", "follow_up", "advantage")
+NEUTRAL = {"follow_up": Method.follow_up, "ask": None, "advantage": None}
 PLAIN_TERMS = GRPO().terms(Progress(0, 0.0))
 HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
@@ -91,7 +93,8 @@ class Composed:
         A term whose coefficient is 0 as training begins is said to be off: its examples are made, and nothing is
         learnt from them.
         """
-        said = {hook: owner.name for hook, owner in self._owners.items()}
+        spoken = {hook: owner for hook, owner in self._owners.items() if getattr(type(owner), hook) != NEUTRAL[hook]}
+        said = {hook: owner.name for hook, owner in spoken.items()}
         said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
         for hook in ("examples", "shape", "refine", "keeps", "wants"):
             owners = [
@@ -118,9 +121,24 @@ class Composed:
         return tuple(layer.initial_memory() for layer in self.layers)
 
     def ask(self, question: Question, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
-        owner = self._owners["ask"]
-        own = next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
+        owner, own = self._owned("ask", memory)
         return owner.ask(question, own, progress)
+
+    def follow_up(self, group: Group, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
+        owner, own = self._owned("follow_up", memory)
+        return owner.follow_up(group, own, progress)
+
+    def asks_if_all_fail(self, question: Question) -> tuple[Ask, ...]:
+        """What the first step asks about a question of which every answer is wrong, follow-ups included."""
+        memory, start = self.initial_memory(), Progress(1, 0.0)
+        asks = self.ask(question, memory, start)
+        failed = tuple(Answers(ask.prompt, (Scored(Rollout(ask.prompt, (), (), ""), 0.0),) * ask.n) for ask in asks)
+        return asks + self.follow_up(Group(question, failed), memory, start)
+
+    def _owned(self, hook: str, memory: tuple[Any, ...]) -> tuple[Method, Any]:
+        """The owner of a hook, and its memory."""
+        owner = self._owners[hook]
+        return owner, next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
         spans = {span.key: span for layer in self.layers for span in layer.wants(groups)}

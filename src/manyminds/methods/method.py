@@ -59,7 +59,8 @@ class Method(BaseModel):
         return 1
 
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
-        """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
+        """The method with what its recipe left open filled in: all experts are asked, and a part asks for as many
+        answers as its base. Raises UserError for too few."""
         strict = max((self, *self.parts), key=lambda layer: layer.least_answers())
         if self.answers_per_prompt < strict.least_answers():
             raise UserError(
@@ -72,11 +73,20 @@ class Method(BaseModel):
                 f"method.experts: {self.name} needs {self.least_experts()} or more of them, not {len(asked)}; add some "
                 "under `experts`"
             )
-        parts = tuple(part.settled(asked, max_tokens) for part in self.parts)
+        parts = tuple(part.asking_like(self).settled(asked, max_tokens) for part in self.parts)
         return self.model_copy(update={"experts": asked, "parts": parts})
+
+    def asking_like(self, base: Method) -> Method:
+        """The part with as many answers to a prompt as its base, unless it says how many."""
+        given = "answers_per_prompt" in self.model_fields_set
+        return self if given else self.model_copy(update={"answers_per_prompt": base.answers_per_prompt})
 
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         """Which prompts are answered, how many answers each, drawn how. One owner."""
+        return ()
+
+    def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        """What else is asked about a question once the answers to `ask` are judged; they join its group. One owner."""
         return ()
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:

@@ -1,0 +1,204 @@
+"""Tutored GRPO: one prompt learns by GRPO, and where it is stuck the experts answer too and teach it.
+
+Ours (docs/beyond.md). The student s, by default the plain prompt, answers every question G times. It is stuck on q if
+at most the share `stuck` of its answers is right; then every expert e answers q too, T times.
+
+    A_g    = (r_g - mean r) / (std r + floor)          student and tutors alike, each (question, prompt) a group
+    C(q)   = the tutors' right answers to q; if there is none, the teachers' right traces of q    (s stuck on q)
+    o*(q)  = argmax over C(q) of 1/|o| sum_t log pi(o_t | q, s, o_<t)          the one it can most nearly say itself
+    L      = L_GRPO + lambda 1/Q sum over stuck q of - 1/|o*| sum_t log pi(o*_t | q, s, o*_<t)
+
+Q is the number of the step's questions. Tutors are never pulled towards one another or towards the student: what one of
+them alone can do stays, and they practise on what the student cannot. Only the student is used after training.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from manyminds.batch import Batch
+from manyminds.errors import UserError
+from manyminds.formulas.averages import sum_of_sequences
+from manyminds.formulas.ratios import importance_ratio
+from manyminds.methods.external import right_traces
+from manyminds.methods.grpo import GRPO
+from manyminds.methods.method import Method
+from manyminds.methods.terms import CrossEntropy
+from manyminds.objective import Outputs, Term
+from manyminds.records import (
+    PLAIN,
+    Answers,
+    Ask,
+    Example,
+    Group,
+    Lesson,
+    Progress,
+    Prompt,
+    Question,
+    Rollout,
+    Scores,
+    Span,
+    Trace,
+    Update,
+)
+
+Sources = tuple[Rollout | Trace, ...]
+"""Right answers that others gave, a tutor now or a teacher once, each text once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedCrossEntropy:
+    """-sg[min(p / p_writer, cap)] log p: tokens count by how much the learner would say them itself."""
+
+    cap: float
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
+        now = outputs.logprobs.detach()
+        ratio = importance_ratio(now, batch.plane("writer_logprobs", now.new_zeros(()).expand_as(now)))
+        return -ratio.clamp(max=self.cap) * outputs.logprobs
+
+
+class TutoredGRPO(GRPO):
+    """GRPO on the `student` prompt; `experts` are its tutors, who answer what it is stuck on and learn by it.
+
+    `stuck` is the share of right answers up to which they are asked (0: none is right; 1: always), `tutor_answers` how
+    many each gives (0: only traces teach), `lessons` how many right answers to one question are learnt, taken in the
+    order of `choice`, from tutors who are right more often than the student by `margin` or more. `traces`: whether the
+    teachers' traces step in where no tutor is right. With `trust` a token of a lesson weighs min(p / p_writer, trust),
+    p the student's probability; a trace's writer counts as certain. `late` delays lessons to this share of the budget.
+    """
+
+    paper: ClassVar[str] = "manyminds, docs/beyond.md"
+    summary: ClassVar[str] = "GRPO on one prompt; where it is stuck the experts answer too, and teach it their answers."
+
+    name: Literal["tutored_grpo"] = "tutored_grpo"
+    student: str = PLAIN
+    stuck: float = Field(0.0, ge=0, le=1)
+    tutor_answers: int = Field(8, ge=0)
+    tutors_learn: bool = True
+    margin: float = Field(0.0, ge=0, le=1)
+    coefficient: float = Field(1.0, ge=0)
+    lessons: int = Field(1, ge=1)
+    choice: Literal["likeliest", "shortest", "first"] = "likeliest"
+    traces: bool = True
+    trust: float | None = Field(None, gt=0)
+    late: float = Field(0.0, ge=0, le=1)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"traces"}) if self.traces else frozenset()
+
+    def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
+        known = (*experts, PLAIN)
+        if self.student not in known:
+            raise UserError(f"method.student: there is no prompt '{self.student}'; known are {', '.join(known)}")
+        return super().settled(experts, max_tokens)
+
+    def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        return (Ask(Prompt(question, self.student), self.answers_per_prompt),)
+
+    def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        if not self.tutor_answers or self.asked(group).mean > self.stuck:
+            return ()
+        return tuple(Ask(Prompt(group.question, tutor), self.tutor_answers) for tutor in self.tutors)
+
+    @property
+    def tutors(self) -> tuple[str, ...]:
+        return tuple(expert for expert in self.experts if expert != self.student)
+
+    def asked(self, group: Group) -> Answers:
+        """The student's answers."""
+        return next(answers for answers in group.answers if answers.expert == self.student)
+
+    def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
+        """What the student could learn, under its prompt, where there is a choice."""
+        if self.choice != "likeliest":
+            return ()
+        each = [(group, self.candidates(group)) for group in groups]
+        return tuple(
+            Span(key(group, source), self.asked(group).prompt.ids, source.ids, group.question.media)
+            for group, its in each
+            if len(its) > self.lessons
+            for source in its
+        )
+
+    def candidates(self, group: Group) -> Sources:
+        """C(q): right answers of the tutors who lead; where all fail, right traces. Nothing if the student knows."""
+        student = self.asked(group)
+        if student.mean > self.stuck:
+            return ()
+        tutors = [answers for answers in group.answers if answers.expert in self.tutors]
+        leading = [t for t in tutors if t.mean > student.mean and t.mean >= student.mean + self.margin]
+        given = {rollout.ids: rollout for tutor in leading for rollout in tutor.right if rollout.ids}
+        if given or not self.traces or student.right:
+            return tuple(given.values())
+        return right_traces(group.question)
+
+    def chosen(self, group: Group, scores: Scores) -> Sources:
+        """The lessons of a question: of its candidates the first in the order of `choice`."""
+        its = self.candidates(group)
+        if self.choice == "shortest":
+            its = tuple(sorted(its, key=lambda source: len(source.ids)))
+        if self.choice == "likeliest" and len(its) > self.lessons:
+            its = tuple(sorted(its, key=lambda source: -fmean(scores[key(group, source)].logprobs)))
+        return its[: self.lessons]
+
+    def examples(
+        self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
+    ) -> Lesson:
+        learning = groups if self.tutors_learn else [replace(group, answers=(self.asked(group),)) for group in groups]
+        own = super().examples(learning, scores, memory, rng, progress)
+        chosen = [self.chosen(group, scores) for group in groups]
+        rows = tuple(
+            self.lesson(group, source, 1.0 / (len(its) * len(groups)))
+            for group, its in zip(groups, chosen, strict=True)
+            for source in its
+        )
+        first, *others = own.updates
+        return Lesson((Update(first.examples + rows), *others), own.memory, self.told(groups, chosen))
+
+    def lesson(self, group: Group, source: Rollout | Trace, weight: float) -> Example:
+        """A right answer under the student's prompt, with the log-probs of its writer where they are known."""
+        known = len(source.logprobs) == len(source.ids)
+        return Example(
+            "lesson",
+            self.asked(group).prompt.ids,
+            source.ids,
+            weight=weight,
+            mask=source.mask if isinstance(source, Rollout) else (),
+            planes={"writer_logprobs": source.logprobs} if known else {},
+            media=group.question.media,
+            group_id=self.asked(group).prompt.group_id,
+        )
+
+    def told(self, groups: Sequence[Group], chosen: Sequence[Sources]) -> dict[str, float]:
+        """Questions of the step by who taught them, and the traces that were learnt."""
+        traces = [source for its in chosen for source in its if isinstance(source, Trace)]
+        return {
+            "tutoring/stuck": float(sum(self.asked(group).mean <= self.stuck for group in groups)),
+            "tutoring/by_tutors": float(sum(isinstance(its[0], Rollout) for its in chosen if its)),
+            "tutoring/by_traces": float(sum(isinstance(its[0], Trace) for its in chosen if its)),
+            "traces/rows": float(len(traces)),
+            "traces/tokens": float(sum(len(trace.ids) for trace in traces)),
+        }
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        return (self.policy_term(), self.tutoring_term(progress))
+
+    def tutoring_term(self, progress: Progress) -> Term:
+        """Supervised learning of the lessons; every stuck question weighs alike."""
+        per_token = CrossEntropy() if self.trust is None else TrustedCrossEntropy(self.trust)
+        coefficient = self.coefficient if progress.share >= self.late else 0.0
+        return Term("tutoring", "lesson", per_token, coefficient, sum_of_sequences)
+
+
+def key(group: Group, source: Rollout | Trace) -> str:
+    """Under which the score of a lesson comes back."""
+    return f"lesson/{group.question.id}/{'-'.join(map(str, source.ids))}"
