@@ -108,6 +108,15 @@ def test_all_arms_start_from_the_same_weights_and_draw_as_many_answers(
     assert cells["mef"]["traces_used"] == 4 * 4
 
 
+def test_a_cell_tells_accuracy_by_family(finished: Finished) -> None:
+    for cell in finished[1]["cells"]:
+        assert set(cell["families"]) <= {"addition", "multiplication", "division"}
+        assert sum(its["plain"] for its in cell["families"].values()) >= cell["metrics"]["plain"]["value"]
+        for its in cell["families"].values():
+            assert its["any"] == max(its.values()) >= its["concise"]
+            assert set(its) == {"plain", "concise", "deliberate", "structured", "any"}
+
+
 def test_the_longer_warm_up_takes_the_seconds_of_the_arm_it_matches(
     finished: Finished,
 ) -> None:

@@ -39,6 +39,7 @@ def gather(recipe: Recipe, stage: str) -> dict[str, Any]:
         "weights": weights(folder),
         "metrics": metrics,
         "styles": styles(result["metrics"]),
+        "families": families(test["answers"]),
         "validation": validation(evaluations, lines),
         "training": training(lines),
         "versions": _json(folder / "versions.json"),
@@ -114,6 +115,19 @@ def styles(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
             _, prompt, style = name.split("/", 2)
             shares[prompt][style] = round(one["value"], 4)
     return dict(shares)
+
+
+def families(answers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Greedy accuracy under every prompt, and of any of them ("any"), by family of question where there are such."""
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for answer in answers:
+        if "family" in answer:
+            right = {name: float(one["correct"]) for name, one in answer["greedy"].items()}
+            rows[answer["family"]].append({**right, "any": max(right.values())})
+    return {
+        family: {name: round(fmean(row[name] for row in its), 4) for name in its[0]}
+        for family, its in sorted(rows.items())
+    }
 
 
 def _json(path: Path) -> dict[str, Any]:
