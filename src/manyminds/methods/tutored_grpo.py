@@ -76,6 +76,7 @@ class TutoredGRPO(GRPO):
     """
 
     paper: ClassVar[str] = "manyminds, docs/beyond.md"
+    arxiv: ClassVar[str] = ""
     summary: ClassVar[str] = "GRPO on one prompt; where it is stuck the experts answer too, and teach it their answers."
 
     name: Literal["tutored_grpo"] = "tutored_grpo"
@@ -105,7 +106,7 @@ class TutoredGRPO(GRPO):
         return (Ask(Prompt(question, self.student), self.answers_per_prompt),)
 
     def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
-        if not self.tutor_answers or self.asked(group).mean > self.stuck:
+        if not self.tutor_answers or self.stuck_on(group) is None:
             return ()
         return tuple(Ask(Prompt(group.question, tutor), self.tutor_answers) for tutor in self.tutors)
 
@@ -113,9 +114,10 @@ class TutoredGRPO(GRPO):
     def tutors(self) -> tuple[str, ...]:
         return tuple(expert for expert in self.experts if expert != self.student)
 
-    def asked(self, group: Group) -> Answers:
-        """The student's answers."""
-        return next(answers for answers in group.answers if answers.expert == self.student)
+    def stuck_on(self, group: Group) -> Answers | None:
+        """The student's answers to a question that it is stuck on; None for any other."""
+        own = next((answers for answers in group.answers if answers.expert == self.student), None)
+        return own if own is not None and own.mean <= self.stuck else None
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
         """What the student could learn, under its prompt, where there is a choice."""
@@ -123,23 +125,21 @@ class TutoredGRPO(GRPO):
             return ()
         each = [(group, self.candidates(group)) for group in groups]
         return tuple(
-            Span(key(group, source), self.asked(group).prompt.ids, source.ids, group.question.media)
+            Span(key(group, source), group.question.prompt_ids[self.student], source.ids, group.question.media)
             for group, its in each
             if len(its) > self.lessons
             for source in its
         )
 
     def candidates(self, group: Group) -> Sources:
-        """C(q): right answers of the tutors who lead; where all fail, right traces. Nothing if the student knows."""
-        student = self.asked(group)
-        if student.mean > self.stuck:
+        """C(q): right answers of the tutors who lead, else right traces. Nothing where the student is not stuck."""
+        student = self.stuck_on(group)
+        if student is None:
             return ()
         tutors = [answers for answers in group.answers if answers.expert in self.tutors]
         leading = [t for t in tutors if t.mean > student.mean and t.mean >= student.mean + self.margin]
         given = {rollout.ids: rollout for tutor in leading for rollout in tutor.right if rollout.ids}
-        if given or not self.traces or student.right:
-            return tuple(given.values())
-        return right_traces(group.question)
+        return tuple(given.values()) or (right_traces(group.question) if self.traces else ())
 
     def chosen(self, group: Group, scores: Scores) -> Sources:
         """The lessons of a question: of its candidates the first in the order of `choice`."""
@@ -153,7 +153,8 @@ class TutoredGRPO(GRPO):
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
     ) -> Lesson:
-        learning = groups if self.tutors_learn else [replace(group, answers=(self.asked(group),)) for group in groups]
+        learners = {self.student, *(self.tutors if self.tutors_learn else ())}
+        learning = [replace(g, answers=tuple(a for a in g.answers if a.expert in learners)) for g in groups]
         own = super().examples(learning, scores, memory, rng, progress)
         chosen = [self.chosen(group, scores) for group in groups]
         rows = tuple(
@@ -169,20 +170,20 @@ class TutoredGRPO(GRPO):
         known = len(source.logprobs) == len(source.ids)
         return Example(
             "lesson",
-            self.asked(group).prompt.ids,
+            group.question.prompt_ids[self.student],
             source.ids,
             weight=weight,
             mask=source.mask if isinstance(source, Rollout) else (),
             planes={"writer_logprobs": source.logprobs} if known else {},
             media=group.question.media,
-            group_id=self.asked(group).prompt.group_id,
+            group_id=(group.question.id, self.student),
         )
 
     def told(self, groups: Sequence[Group], chosen: Sequence[Sources]) -> dict[str, float]:
         """Questions of the step by who taught them, and the traces that were learnt."""
         traces = [source for its in chosen for source in its if isinstance(source, Trace)]
         return {
-            "tutoring/stuck": float(sum(self.asked(group).mean <= self.stuck for group in groups)),
+            "tutoring/stuck": float(sum(self.stuck_on(group) is not None for group in groups)),
             "tutoring/by_tutors": float(sum(isinstance(its[0], Rollout) for its in chosen if its)),
             "tutoring/by_traces": float(sum(isinstance(its[0], Trace) for its in chosen if its)),
             "traces/rows": float(len(traces)),
