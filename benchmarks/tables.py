@@ -47,7 +47,7 @@ ARMS = {
 }
 
 
-def percent(one: Mapping[str, float]) -> str:
+def percent(one: Mapping[str, Any]) -> str:
     """A share as "81.5 ± 3.4": mean and standard deviation over seeds, in percent."""
     spread = "" if one.get("sd") is None else f" ± {100 * one['sd']:.1f}"
     return f"{100 * one['mean']:.1f}{spread}"

@@ -79,14 +79,17 @@ def test_the_object_that_json_prints(finished: tuple[Path, dict[str, Any], str])
 
 def test_the_arms_differ_in_the_method_alone(finished: tuple[Path, dict[str, Any], str]) -> None:
     folder = finished[0] / "demo-2"
-    grpo, meml = (yaml.safe_load((folder / arm / "recipe.yaml").read_text()) for arm in ARMS)
-    assert {key for key in meml if grpo[key] != meml[key]} == {"method", "arm"}
+    grpo, meml, tutored = (yaml.safe_load((folder / arm / "recipe.yaml").read_text()) for arm in ARMS)
+    for other in (grpo, tutored):
+        assert {key for key in meml if other[key] != meml[key]} == {"method", "arm"}
+    assert [part["name"] for part in tutored["method"]["with"]] == ["tutored_grpo"]
+    assert tutored["method"]["answers_per_prompt"] == meml["method"]["answers_per_prompt"]
     assert meml["seed"] == 3
     assert (meml["method"]["preset"], grpo["method"]["name"]) == ("tuned", "grpo")
     for key in ("questions_per_step", "answers_per_prompt", "experts"):
         assert grpo["method"][key] == meml["method"][key]
     before = [(folder / arm / "evaluation" / "before.json").read_text() for arm in ARMS]
-    assert before[0] == before[1] == (folder / "warmup" / "evaluation" / "after.json").read_text()
+    assert before[0] == before[1] == before[2] == (folder / "warmup" / "evaluation" / "after.json").read_text()
 
 
 def test_what_was_there_is_not_touched(finished: tuple[Path, dict[str, Any], str]) -> None:
@@ -126,7 +129,7 @@ PRIMARY = {"outcome": "mean", "difference": 5.0, "low": 1.0, "high": 9.0, "seeds
 
 
 def test_the_distribution_over_seeds_stands_beside_the_one_seed() -> None:
-    found = {arm: {"metrics": {"mean": {"value": value}}} for arm, value in zip(ARMS, (0.5, 0.625), strict=True)}
+    found = {arm: {"metrics": {"mean": {"value": value}}} for arm, value in zip(ARMS, (0.5, 0.625, 0.4), strict=True)}
     text = distribution(PRIMARY, found, quick=False)
     assert "+12.5 points" in text
     assert "+5.0 [+1.0, +9.0]" in text

@@ -1,4 +1,4 @@
-"""The demo: a warm-up, then GRPO over all experts and MEML-GRPO from it, side by side; and what came of it.
+"""The demo: a warm-up, then GRPO over all experts, MEML-GRPO and a tutored prompt from it, side by side; what came of it.
 
 The parent process only follows: the runs are children, and what is shown is read from the files they write.
 """
@@ -35,7 +35,13 @@ from manyminds.report.terminal import final_table
 ARMS: dict[str, dict[str, Any]] = {
     "grpo_all_experts": {"name": "grpo"},
     "meml_grpo": {"name": "meml_grpo", "preset": "tuned"},
+    "tutored_rs_grpo": {
+        "name": "rs_grpo",
+        "questions_per_step": 30,
+        "with": [{"name": "tutored_grpo", "tutor_answers": 2, "coefficient": 0.3}],
+    },
 }
+"""The ways on from the warm-up. The third is the winner of docs/beyond.md: it asks one prompt, and so more questions."""
 QUICK: dict[str, Any] = {
     "steps": 75,
     "sampled_tokens": 425_000,
@@ -139,10 +145,10 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_recipe(stage: Stage, arm: str, method: Mapping[str, Any]) -> Path:
-    """The recipe of one arm, as a file to run it again: the same questions and answers a step in every arm."""
+    """The recipe of one arm, as a file to run it again; what the arm leaves open it asks as the demo's recipe does."""
     asked = {key: stage.recipe["method"][key] for key in ("questions_per_step", "answers_per_prompt")}
     path = stage.folder / f"{arm}.yaml"
-    data = {**stage.recipe, "method": {**method, **asked}, "arm": arm}
+    data = {**stage.recipe, "method": {**asked, **method}, "arm": arm}
     with explaining(f"cannot write {path}"):
         path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return path
@@ -192,8 +198,8 @@ def show_start(stage: Stage) -> None:
 
 
 def train(stage: Stage, recipes: Mapping[str, Path]) -> None:
-    """Stage 3: both arms at once, one core each, with what MEML-GRPO rescues and forgets on the way."""
-    stage.title("3. Two ways on from this one model, with as many sampled tokens each")
+    """Stage 3: all arms at once, one core each, with what MEML-GRPO rescues and forgets on the way."""
+    stage.title("3. Three ways on from this one model, with as many sampled tokens each")
     moments = Moments("meml_grpo")
     started = [Child(arm, path, "train", stage.folder / arm) for arm, path in recipes.items()]
     with children(started), bars(stage.place) as progress:

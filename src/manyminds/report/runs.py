@@ -27,6 +27,9 @@ LABELS = {
     "meml_grpo": "MEML-GRPO",
     "meml_tuned": "MEML-GRPO, tuned",
     "meml_published": "MEML-GRPO, published",
+    "rs_grpo": "RS-GRPO",
+    "tutored_grpo": "Tutored GRPO",
+    "tutored_rs_grpo": "Tutored RS-GRPO",
 }
 WARMUP = ("warmup", "mef")
 

@@ -1,0 +1,267 @@
+"""Do experts that teach without becoming one take one prompt beyond what all of them could? Runs it, prints its tables.
+
+    python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...] [--screening]
+    python benchmarks/beyond.py --tables
+
+Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen). Every cell is
+written as it ends; started again, only what is missing is run. The arms of the ablation are not run again: levels,
+seeds, questions and budget are the same, and that both start from the same weights is checked. docs/beyond.md holds
+what --tables prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ablation import tell
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from picture import ACCENT, INK, MUTED, RULE, interval
+from tables import COLUMNS, difference, percent, probability
+
+from manyminds.compare import compare
+from manyminds.errors import UserError
+from manyminds.statistics import holm, mean_sd, paired
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+OURS = "tutored"
+ARMS = {
+    "mef": "before RL (warm-up)",
+    "grpo_all_experts": "GRPO, all experts",
+    "grpo_plain": "GRPO on the plain prompt",
+    "rs_plain": "RS-GRPO on the plain prompt",
+    "rft_plain": "RFT on the plain prompt",
+    "meml_published": "MEML-GRPO, published",
+    "meml_tuned": "MEML-GRPO, tuned",
+    "ampo_plain": "AMPO on the plain prompt",
+    "mef_longer": "longer warm-up",
+    OURS: "**tutored RS-GRPO**",
+}
+LEVELS = {"weak": "weak", "demo": "middle", "strong": "strong"}
+Cells = Mapping[tuple[str, str, int], Mapping[str, Any]]
+"""(level, arm, seed) -> cell"""
+
+
+def together(*found: Mapping[str, Any]) -> Cells:
+    """The cells of several comparisons. Raises UserError if two arms of a seed did not start from the same weights."""
+    cells: dict[tuple[str, str, int], Mapping[str, Any]] = {}
+    starts: dict[tuple[str, int], str] = {}
+    for cell in (cell for one in found for cell in one["cells"]):
+        place = (cell["level"], cell["seed"])
+        start = cell["weights"] if cell["arm"] == "mef" else cell.get("started_from", {}).get("weights")
+        if start is not None and starts.setdefault(place, start) != start:
+            raise UserError(f"{cell['arm']} of seed {place[1]} at level '{place[0]}' started from other weights")
+        cells[cell["level"], cell["arm"], cell["seed"]] = cell
+    return cells
+
+
+def seeds_of(cells: Cells, level: str, arm: str) -> list[int]:
+    return sorted(seed for its, name, seed in cells if (its, name) == (level, arm))
+
+
+def value(cells: Cells, level: str, arm: str, seed: int, outcome: str) -> float:
+    """A metric on test questions, in percent."""
+    return 100 * float(cells[level, arm, seed]["metrics"][outcome]["value"])
+
+
+def gap(cells: Cells, level: str, plus: tuple[str, str], minus: tuple[str, str]) -> dict[str, Any] | None:
+    """The difference of two (arm, outcome) in points, paired over the seeds that have both; None without a seed."""
+    seeds = sorted({*seeds_of(cells, level, plus[0])} & {*seeds_of(cells, level, minus[0])})
+    if not seeds:
+        return None
+    gaps = [value(cells, level, plus[0], s, plus[1]) - value(cells, level, minus[0], s, minus[1]) for s in seeds]
+    return {**paired(gaps), "seeds": len(seeds), "least": min(gaps)}
+
+
+def accuracy_table(cells: Cells, level: str) -> str:
+    """Every arm's test accuracy by outcome, mean and deviation over seeds."""
+    lines = [f"| % | seeds | {' | '.join(COLUMNS.values())} |", "|---|---|" + "---|" * len(COLUMNS)]
+    for arm, title in ARMS.items():
+        if seeds := seeds_of(cells, level, arm):
+            each = [mean_sd([value(cells, level, arm, s, name) / 100 for s in seeds]) for name in COLUMNS]
+            lines.append(f"| {title} | {len(seeds)} | {' | '.join(percent(one) for one in each)} |")
+    return "\n".join(lines)
+
+
+def comparisons(cells: Cells, level: str) -> dict[str, dict[str, Any]]:
+    """What the goal speaks of, by its title: the student against every arm, and against the oracle before training."""
+    rows = {f"plain: ours − {title}": gap(cells, level, (OURS, "plain"), (arm, "plain")) for arm, title in ARMS.items()}
+    rows.pop(f"plain: ours − {ARMS[OURS]}")
+    rows["plain after − oracle before"] = gap(cells, level, (OURS, "plain"), ("mef", "oracle"))
+    rows["oracle after − oracle before"] = gap(cells, level, (OURS, "oracle"), ("mef", "oracle"))
+    return {name: one for name, one in rows.items() if one is not None}
+
+
+def difference_table(cells: Cells, level: str) -> str:
+    """Paired differences with Student's interval, Holm's p over the table, and the seed that gains least."""
+    rows = comparisons(cells, level)
+    corrected = holm([one["p"] for one in rows.values()])
+    lines = ["| points | [95 % over seeds] | seeds | least seed | p (Holm) |", "|---|---|---|---|---|"]
+    for (name, one), p in zip(rows.items(), corrected, strict=True):
+        lines.append(f"| {name} | {difference(one)} | {one['seeds']} | {one['least']:+.1f} | {probability(p)} |")
+    return "\n".join(lines)
+
+
+def curve(cells: Cells, level: str, arm: str, points: Sequence[float], spent: str = "num_tokens") -> list[float]:
+    """Accuracy of the plain prompt on validation, in percent, mean over seeds, when so much was spent.
+
+    Between two evaluations it is interpolated; after the last it stays.
+    """
+    seeds = seeds_of(cells, level, arm)
+    return [fmean(_between(cells[level, arm, seed]["validation"], spent, at) for seed in seeds) for at in points]
+
+
+def _between(points: Sequence[Mapping[str, Any]], spent: str, at: float) -> float:
+    before = [p for p in points if p[spent] <= at][-1]
+    after = next((p for p in points if p[spent] > at), before)
+    span = after[spent] - before[spent]
+    share = (at - before[spent]) / span if span else 0.0
+    return float(100 * (before["plain"] + share * (after["plain"] - before["plain"])))
+
+
+def tokens_to(cells: Cells, level: str, arm: str, target: float, most: float) -> float | None:
+    """The least share of `most` sampled tokens at which the arm's curve has reached the target; None if it has not."""
+    shares = [i / 200 for i in range(201)]
+    reached = curve(cells, level, arm, [most * share for share in shares])
+    return next((share for share, accuracy in zip(shares, reached, strict=True) if accuracy >= target), None)
+
+
+def speed_table(cells: Cells) -> str:
+    """How many of MEML-GRPO's tokens each arm needs for the plain accuracy that MEML-GRPO ends with."""
+    lines = [f"| tokens to MEML-GRPO's end | {' | '.join(LEVELS.values())} |", "|---|" + "---|" * len(LEVELS)]
+    for arm in ("grpo_plain", "rs_plain", "ampo_plain", OURS):
+        shown = []
+        for level in LEVELS:
+            seeds = seeds_of(cells, level, "meml_tuned") if seeds_of(cells, level, arm) else []
+            if not seeds:
+                shown.append("–")
+                continue
+            most = fmean(cells[level, "meml_tuned", s]["sampled_tokens"] for s in seeds)
+            (target,) = curve(cells, level, "meml_tuned", [most])
+            share = tokens_to(cells, level, arm, target, most)
+            shown.append("not reached" if share is None else f"{100 * share:.0f} %")
+        lines.append(f"| {ARMS[arm]} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def family_table(cells: Cells, level: str) -> str:
+    """Accuracy by family before and after: what the student gained, and what any prompt could do and can."""
+    seeds = [s for s in seeds_of(cells, level, OURS) if "families" in cells[level, OURS, s]]
+    seeds = [s for s in seeds if "families" in cells[level, "mef", s]]
+    lines = [
+        f"| %, {len(seeds)} seeds | plain before | plain after | any before | any after |",
+        "|---|---|---|---|---|",
+    ]
+    for family in cells[level, OURS, seeds[0]]["families"] if seeds else ():
+        shown = [
+            f"{100 * fmean(cells[level, arm, s]['families'][family][name] for s in seeds):.1f}"
+            for name in ("plain", "any")
+            for arm in ("mef", OURS)
+        ]
+        lines.append(f"| {family} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def drawn(cells: Cells) -> Figure:
+    """A column per level: above the plain prompt on test questions, seed by seed; below its way there by tokens."""
+    levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
+    figure = Figure(figsize=(2.6 + 3.2 * len(levels), 6.6), layout="constrained", dpi=150)
+    grid = figure.subplots(2, len(levels), squeeze=False, sharey="row")
+    for level, above, below in zip(levels, *grid, strict=True):
+        dots(above, cells, level)
+        ways(below, cells, level)
+    return figure
+
+
+def dots(axes: Axes, cells: Cells, level: str) -> None:
+    """Every arm's plain accuracy by seed with its mean and interval; dotted: the oracle before training."""
+    for place, arm in enumerate(ARMS):
+        values = [value(cells, level, arm, s, "plain") for s in seeds_of(cells, level, arm)]
+        if not values:
+            continue
+        colour = ACCENT if arm == OURS else INK
+        if span := interval(values):
+            axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
+        axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
+        axes.plot([fmean(values)], [place], "|", color=colour, markersize=15, markeredgewidth=2)
+    oracle = fmean(value(cells, level, "mef", s, "oracle") for s in seeds_of(cells, level, "mef"))
+    axes.axvline(oracle, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(ARMS)), [title.replace("*", "") for title in ARMS.values()])
+    axes.set_ylim(len(ARMS) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_title(f"plain prompt, {LEVELS[level]} warm-up", loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("accuracy on test, %; dotted: oracle before RL", fontsize=9, color=MUTED)
+    plainly(axes, "x")
+
+
+def ways(axes: Axes, cells: Cells, level: str) -> None:
+    """Plain accuracy on validation against sampled tokens, mean over seeds."""
+    styles = {OURS: (ACCENT, "-"), "meml_tuned": (INK, "-"), "grpo_plain": (MUTED, "-"), "ampo_plain": (MUTED, "--")}
+    for arm, (colour, line) in styles.items():
+        if seeds := seeds_of(cells, level, arm):
+            most = min(cells[level, arm, s]["validation"][-1]["num_tokens"] for s in seeds)
+            at = [most * i / 40 for i in range(41)]
+            title = ARMS[arm].replace("*", "")
+            axes.plot([t / 1e6 for t in at], curve(cells, level, arm, at), line, color=colour, label=title)
+    axes.set_xlabel("sampled tokens, millions", fontsize=9, color=MUTED)
+    axes.set_ylim(0, 100)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    plainly(axes, "both")
+
+
+def plainly(axes: Axes, grid: str) -> None:
+    axes.grid(True, axis=grid, color=RULE)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
+
+
+def tables(cells: Cells) -> dict[str, str]:
+    """The blocks of docs/beyond.md by the name of their marker."""
+    levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
+    made: dict[str, Callable[[str], str]] = {
+        "accuracy": lambda level: accuracy_table(cells, level),
+        "differences": lambda level: difference_table(cells, level),
+        "families": lambda level: family_table(cells, level),
+    }
+    return {f"{name} {level}": make(level) for level in levels for name, make in made.items()} | {
+        "speed": speed_table(cells)
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time, one thread each")
+    parser.add_argument("--only", nargs="+", default=(), metavar="ARM")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(), metavar="SEED")
+    parser.add_argument("--level", nargs="+", default=(), metavar="LEVEL")
+    parser.add_argument("--screening", action="store_true", help="the arms and seeds on which it was chosen")
+    parser.add_argument("--tables", action="store_true", help="run nothing")
+    chosen = parser.parse_args()
+    name = "beyond_screening" if chosen.screening else "beyond"
+    try:
+        if not chosen.tables:
+            recipe = ROOT / "recipes" / f"{name}.yaml"
+            limits = {"only": chosen.only, "seeds": chosen.seeds, "levels": chosen.level}
+            found = compare(recipe, workers=chosen.workers, watch=tell, **limits)
+            return 1 if found["failed"] else 0
+        read = [json.loads((RESULTS / f"{one}.json").read_text(encoding="utf-8")) for one in ("ablation", "beyond")]
+        cells = together(*read)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    drawn(cells).savefig(RESULTS / "beyond.png")
+    for title, table in tables(cells).items():
+        print(f"<!-- {title} -->\n{table}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
