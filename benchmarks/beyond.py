@@ -1,12 +1,12 @@
 """Do experts that teach without becoming one take one prompt beyond what all of them could? Runs it, prints its tables.
 
     python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...] [--screening]
-    python benchmarks/beyond.py --tables
+    python benchmarks/beyond.py --tables          # runs nothing; writes them into docs/beyond.md, and draws its picture
 
 Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen). Every cell is
 written as it ends; started again, only what is missing is run. The arms of the ablation are not run again: levels,
-seeds, questions and budget are the same, and that both start from the same weights is checked. docs/beyond.md holds
-what --tables prints.
+seeds, questions and budget are the same, and that both start from the same weights is checked. --tables is what a
+test holds docs/beyond.md to.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from manyminds.statistics import holm, mean_sd, paired
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "beyond.md"
 OURS = "tutored"
 ARMS = {
     "mef": "before RL (warm-up)",
@@ -42,6 +43,7 @@ ARMS = {
     "meml_tuned": "MEML-GRPO, tuned",
     "ampo_plain": "AMPO on the plain prompt",
     "mef_longer": "longer warm-up",
+    "tutors_alone": "**tutors alone, without traces**",
     OURS: "**tutored RS-GRPO**",
 }
 LEVELS = {"weak": "weak", "demo": "middle", "strong": "strong"}
@@ -136,7 +138,7 @@ def tokens_to(cells: Cells, level: str, arm: str, target: float, most: float) ->
 def speed_table(cells: Cells) -> str:
     """How many of MEML-GRPO's tokens each arm needs for the plain accuracy that MEML-GRPO ends with."""
     lines = [f"| tokens to MEML-GRPO's end | {' | '.join(LEVELS.values())} |", "|---|" + "---|" * len(LEVELS)]
-    for arm in ("grpo_plain", "rs_plain", "ampo_plain", OURS):
+    for arm in ("grpo_plain", "rs_plain", "ampo_plain", "tutors_alone", OURS):
         shown = []
         for level in LEVELS:
             seeds = seeds_of(cells, level, "meml_tuned") if seeds_of(cells, level, arm) else []
@@ -167,6 +169,24 @@ def family_table(cells: Cells, level: str) -> str:
         ]
         lines.append(f"| {family} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def screening_table(found: Mapping[str, Any]) -> str:
+    """Every arm of the screening, its plain prompt seed by seed, and the change of the oracle over training."""
+    cells = together(found)
+    places = sorted({(level, seed) for level, _, seed in cells})
+    lines = [
+        f"| plain, % | {' | '.join(f'{level}, seed {seed}' for level, seed in places)} |",
+        "|---|" + "---|" * len(places),
+    ]
+    for arm in dict.fromkeys(arm for _, arm, _ in cells):
+        shown = [
+            f"{value(cells, *(level, arm, seed), 'plain'):.1f}" if (level, arm, seed) in cells else ""
+            for level, seed in places
+        ]
+        lines.append(f"| `{arm}` | {' | '.join(shown)} |")
+    oracle = [f"{value(cells, level, 'mef', seed, 'oracle'):.1f}" for level, seed in places]
+    return "\n".join([*lines, f"| oracle before RL | {' | '.join(oracle)} |"])
 
 
 def drawn(cells: Cells) -> Figure:
@@ -223,7 +243,7 @@ def plainly(axes: Axes, grid: str) -> None:
     axes.tick_params(length=0, labelcolor=INK, labelsize=9)
 
 
-def tables(cells: Cells) -> dict[str, str]:
+def tables(cells: Cells, screened: Mapping[str, Any]) -> dict[str, str]:
     """The blocks of docs/beyond.md by the name of their marker."""
     levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
     made: dict[str, Callable[[str], str]] = {
@@ -232,8 +252,19 @@ def tables(cells: Cells) -> dict[str, str]:
         "families": lambda level: family_table(cells, level),
     }
     return {f"{name} {level}": make(level) for level in levels for name, make in made.items()} | {
-        "speed": speed_table(cells)
+        "speed": speed_table(cells),
+        "screening": screening_table(screened),
     }
+
+
+def written(page: str, blocks: Mapping[str, str]) -> str:
+    """The page with every block put between `<!-- its name -->` and the next `<!-- end -->`."""
+    for name, block in blocks.items():
+        mark = f"<!-- {name} -->\n"
+        if mark in page:
+            before, _, rest = page.partition(mark)
+            page = f"{before}{mark}{block}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    return page
 
 
 def main() -> int:
@@ -252,15 +283,19 @@ def main() -> int:
             limits = {"only": chosen.only, "seeds": chosen.seeds, "levels": chosen.level}
             found = compare(recipe, workers=chosen.workers, watch=tell, **limits)
             return 1 if found["failed"] else 0
-        read = [json.loads((RESULTS / f"{one}.json").read_text(encoding="utf-8")) for one in ("ablation", "beyond")]
-        cells = together(*read)
+        cells, screened = together(read("ablation"), read("beyond")), read("beyond_screening")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     drawn(cells).savefig(RESULTS / "beyond.png")
-    for title, table in tables(cells).items():
-        print(f"<!-- {title} -->\n{table}\n")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), tables(cells, screened)), encoding="utf-8")
     return 0
+
+
+def read(name: str) -> dict[str, Any]:
+    """The summary of a comparison."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "dynamic_sampling, pooled": {**MEML, "with": [{"name": "dynamic_sampling", "mixed": "pooled", "rounds": 2}]},
     "pooled_baseline": {**MEML, "with": [{"name": "pooled_baseline"}]},
     "replay": {"name": "grpo", "with": [{"name": "replay", "rows": 3}]},
-    "tutored_grpo": {"name": "tutored_grpo", "stuck": 0.5},
+    "tutored_grpo": {"name": "tutored_grpo", "stuck": 0.5, "traces": "last"},
     "tutored_grpo, every choice otherwise": {
         "name": "tutored_grpo",
         "stuck": 1.0,
@@ -52,10 +52,10 @@ ARMS: dict[str, dict[str, Any]] = {
         "tutors_learn": False,
         "choice": "shortest",
         "lessons": 2,
-        "traces": False,
+        "traces": "never",
         "trust": 2.0,
     },
-    "tutored_grpo, traces alone": {"name": "tutored_grpo", "tutor_answers": 0, "stuck": 0.5},
+    "tutored_grpo, traces first": {"name": "tutored_grpo", "stuck": 0.5},
     "kl_to_reference": {"name": "grpo", "with": [{"name": "kl_to_reference"}]},
     "kl_to_reference, k2, two epochs": {
         "name": "grpo",

@@ -1,4 +1,4 @@
-"""The demo: a warm-up, then GRPO over all experts, MEML-GRPO and a tutored prompt from it, side by side; what came of it.
+"""The demo: a warm-up, then GRPO over all experts, MEML-GRPO and a tutored prompt from it; and what came of it.
 
 The parent process only follows: the runs are children, and what is shown is read from the files they write.
 """
@@ -35,13 +35,9 @@ from manyminds.report.terminal import final_table
 ARMS: dict[str, dict[str, Any]] = {
     "grpo_all_experts": {"name": "grpo"},
     "meml_grpo": {"name": "meml_grpo", "preset": "tuned"},
-    "tutored_rs_grpo": {
-        "name": "rs_grpo",
-        "questions_per_step": 30,
-        "with": [{"name": "tutored_grpo", "tutor_answers": 2, "coefficient": 0.3}],
-    },
+    "tutored_rs_grpo": {"name": "rs_grpo", "questions_per_step": 36, "with": [{"name": "tutored_grpo", "stuck": 0.25}]},
 }
-"""The ways on from the warm-up. The third is the winner of docs/beyond.md: it asks one prompt, and so more questions."""
+"""The ways on from the warm-up. The third is the winner of docs/beyond.md: one prompt, and so more questions."""
 QUICK: dict[str, Any] = {
     "steps": 75,
     "sampled_tokens": 425_000,

@@ -26,7 +26,9 @@ KNOWN = [[0, 1]]
 
 
 def tutored(**fields: Any) -> Composed:
-    return Composed(TutoredGRPO(student="e0", experts=("e1", "e2"), answers_per_prompt=2, **fields))
+    """With traces last, where no tutor leads, if nothing else is said."""
+    given = {"traces": "last", **fields}
+    return Composed(TutoredGRPO(student="e0", experts=("e1", "e2"), answers_per_prompt=2, **given))
 
 
 def texts(rewards: list[list[float]], name: str = "q") -> Group:
@@ -65,7 +67,7 @@ def test_stuck_is_a_share_of_right_answers(stuck: float, asked: int) -> None:
 
 
 def test_a_student_among_the_experts_does_not_tutor_itself() -> None:
-    method = Composed(TutoredGRPO(student="e1", experts=("e0", "e1"), answers_per_prompt=2))
+    method = Composed(TutoredGRPO(student="e1", experts=("e0", "e1"), answers_per_prompt=2, traces="never"))
     (ask,) = method.ask(group(STUCK).question, method.initial_memory(), START)
     assert ask.prompt.expert == "e1"
     alone = Group(group(STUCK).question, (replace(group([[0], [0, 0]]).answers[1]),))
@@ -88,7 +90,9 @@ def test_the_step_draws_the_follow_ups_and_pays_for_them(tutored_step: tuple[Any
 
 @pytest.fixture
 def tutored_step() -> tuple[Any, dict[str, float]]:
-    method = TutoredGRPO(student="alpha", experts=EXPERTS, questions_per_step=4, answers_per_prompt=3, tutor_answers=2)
+    method = TutoredGRPO(
+        student="alpha", experts=EXPERTS, questions_per_step=4, answers_per_prompt=3, tutor_answers=2, traces="never"
+    )
     sampler, _, _, metrics = step(method, model=Toy())
     return sampler, metrics
 
@@ -133,8 +137,20 @@ def test_where_no_tutor_is_right_a_trace_teaches() -> None:
     lesson = method.learn([failed], scores, method.initial_memory(), Random(0), START)
     assert [(row.ids, row.planes) for row in of_kind(lesson, "lesson")] == [((701,), {})]
     assert (lesson.metrics["tutoring/by_traces"], lesson.metrics["traces/tokens"]) == (1, 1)
-    assert lessons(tutored(traces=False), failed) == []
-    assert (tutored().needs, tutored(traces=False).needs) == ({"traces"}, frozenset())
+    assert lessons(tutored(traces="never"), failed) == []
+    assert (tutored().needs, tutored(traces="never").needs) == ({"traces"}, frozenset())
+
+
+def test_traces_come_first_and_tutors_where_there_is_none() -> None:
+    method = tutored(traces="first")
+    failed = texts([[0, 0], [1, 0], [1, 1]])
+    assert method.follow_up(failed, (None,), START) == ()
+    (row,) = lessons(method, failed, says={700: -2.0, 701: -1.0, 702: -3.0})
+    assert row.ids == (701,)
+    bare = replace(failed, question=replace(failed.question, traces={}))
+    assert [ask.prompt.expert for ask in method.follow_up(bare, (None,), START)] == ["e1", "e2"]
+    (row,) = lessons(method, bare, says={10: -1.0, 20: -1.0, 21: -0.5})
+    assert row.ids == (21, 0, 0)
 
 
 def test_a_tutor_must_lead_by_the_margin() -> None:
@@ -203,17 +219,17 @@ def test_lessons_may_come_late() -> None:
 
 
 def test_a_part_asks_for_as_many_answers_as_its_base() -> None:
-    method = build({"name": "rs_grpo", "answers_per_prompt": 5, "with": [{"name": "tutored_grpo"}]})
+    method = build({"name": "rs_grpo", "answers_per_prompt": 5, "with": [{"name": "tutored_grpo", "traces": "last"}]})
     settled = Composed(method.settled(EXPERTS, 4))
     asks = settled.asks_if_all_fail(QUESTIONS[3])
     assert [(ask.prompt.expert, ask.n) for ask in asks] == [("plain", 5), *((name, 8) for name in EXPERTS)]
-    part = {"name": "tutored_grpo", "answers_per_prompt": 3}
+    part = {"name": "tutored_grpo", "answers_per_prompt": 3, "traces": "last"}
     method = build({"name": "rs_grpo", "answers_per_prompt": 5, "with": [part]}).settled(EXPERTS, 4)
     assert Composed(method).asks_if_all_fail(QUESTIONS[3])[0].n == 3
 
 
 def test_a_base_gives_it_another_credit() -> None:
-    part = TutoredGRPO(student="e0", experts=("e1", "e2"))
+    part = TutoredGRPO(student="e0", experts=("e1", "e2"), traces="last")
     method = Composed(RSGRPO(experts=("e1", "e2"), answers_per_prompt=2, parts=(part,)))
     says = method.describe()
     assert (says["ask"], says["follow_up"]) == ("tutored_grpo", "tutored_grpo")

@@ -1,10 +1,10 @@
-"""Tutored GRPO: one prompt learns by GRPO, and where it is stuck the experts answer too and teach it.
+"""Tutored GRPO: one prompt learns by GRPO; where it is stuck, teachers' traces or the experts' own answers teach it.
 
 Ours (docs/beyond.md). The student s, by default the plain prompt, answers every question G times. It is stuck on q if
-at most the share `stuck` of its answers is right; then every expert e answers q too, T times.
+at most the share `stuck` of its answers is right. Where q has no right trace, every expert e then answers it T times.
 
     A_g    = (r_g - mean r) / (std r + floor)          student and tutors alike, each (question, prompt) a group
-    C(q)   = the tutors' right answers to q; if there is none, the teachers' right traces of q    (s stuck on q)
+    C(q)   = the right traces of q; without one, its tutors' right answers                  where s is stuck on q
     o*(q)  = argmax over C(q) of 1/|o| sum_t log pi(o_t | q, s, o_<t)          the one it can most nearly say itself
     L      = L_GRPO + lambda 1/Q sum over stuck q of - 1/|o*| sum_t log pi(o*_t | q, s, o*_<t)
 
@@ -68,16 +68,17 @@ class TrustedCrossEntropy:
 class TutoredGRPO(GRPO):
     """GRPO on the `student` prompt; `experts` are its tutors, who answer what it is stuck on and learn by it.
 
-    `stuck` is the share of right answers up to which they are asked (0: none is right; 1: always), `tutor_answers` how
-    many each gives (0: only traces teach), `lessons` how many right answers to one question are learnt, taken in the
-    order of `choice`, from tutors who are right more often than the student by `margin` or more. `traces`: whether the
-    teachers' traces step in where no tutor is right. With `trust` a token of a lesson weighs min(p / p_writer, trust),
-    p the student's probability; a trace's writer counts as certain. `late` delays lessons to this share of the budget.
+    `stuck` is the share of right answers up to which it counts as stuck (0: none is right; 1: always), `tutor_answers`
+    how many each tutor gives (0: only traces teach), `lessons` how many right answers to one question are learnt, taken
+    in the order of `choice`, from tutors who are right more often than the student by `margin` or more. Right `traces`
+    come "first": they cost nothing, and tutors are asked where there is none; or "last", where no tutor leads; or
+    "never". With `trust` a token of a lesson weighs min(p / p_writer, trust), p the student's probability; a trace's
+    writer counts as certain. `late` delays lessons to this share of the budget.
     """
 
     paper: ClassVar[str] = "manyminds, docs/beyond.md"
     arxiv: ClassVar[str] = ""
-    summary: ClassVar[str] = "GRPO on one prompt; where it is stuck the experts answer too, and teach it their answers."
+    summary: ClassVar[str] = "GRPO on one prompt; where it is stuck, traces or the experts' own answers teach it."
 
     name: Literal["tutored_grpo"] = "tutored_grpo"
     student: str = PLAIN
@@ -88,13 +89,13 @@ class TutoredGRPO(GRPO):
     coefficient: float = Field(1.0, ge=0)
     lessons: int = Field(1, ge=1)
     choice: Literal["likeliest", "shortest", "first"] = "likeliest"
-    traces: bool = True
+    traces: Literal["first", "last", "never"] = "first"
     trust: float | None = Field(None, gt=0)
     late: float = Field(0.0, ge=0, le=1)
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"traces"}) if self.traces else frozenset()
+        return frozenset() if self.traces == "never" else frozenset({"traces"})
 
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
         known = (*experts, PLAIN)
@@ -106,7 +107,7 @@ class TutoredGRPO(GRPO):
         return (Ask(Prompt(question, self.student), self.answers_per_prompt),)
 
     def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
-        if not self.tutor_answers or self.stuck_on(group) is None:
+        if not self.tutor_answers or self.stuck_on(group) is None or self.traced(group):
             return ()
         return tuple(Ask(Prompt(group.question, tutor), self.tutor_answers) for tutor in self.tutors)
 
@@ -118,6 +119,10 @@ class TutoredGRPO(GRPO):
         """The student's answers to a question that it is stuck on; None for any other."""
         own = next((answers for answers in group.answers if answers.expert == self.student), None)
         return own if own is not None and own.mean <= self.stuck else None
+
+    def traced(self, group: Group) -> Sources:
+        """The right traces of the question, if they come first."""
+        return right_traces(group.question) if self.traces == "first" else ()
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
         """What the student could learn, under its prompt, where there is a choice."""
@@ -132,14 +137,16 @@ class TutoredGRPO(GRPO):
         )
 
     def candidates(self, group: Group) -> Sources:
-        """C(q): right answers of the tutors who lead, else right traces. Nothing where the student is not stuck."""
+        """C(q): right traces or right answers of tutors who lead, whichever come first. None if not stuck."""
         student = self.stuck_on(group)
         if student is None:
             return ()
+        if traces := self.traced(group):
+            return traces
         tutors = [answers for answers in group.answers if answers.expert in self.tutors]
         leading = [t for t in tutors if t.mean > student.mean and t.mean >= student.mean + self.margin]
         given = {rollout.ids: rollout for tutor in leading for rollout in tutor.right if rollout.ids}
-        return tuple(given.values()) or (right_traces(group.question) if self.traces else ())
+        return tuple(given.values()) or (right_traces(group.question) if self.traces == "last" else ())
 
     def chosen(self, group: Group, scores: Scores) -> Sources:
         """The lessons of a question: of its candidates the first in the order of `choice`."""
