@@ -89,6 +89,7 @@ def costs() -> str:
         takes += (
             ["a forward pass over references or traces"] if any(sets(its, "wants") for its in method.layers) else []
         )
+        takes += ["more answers to some questions"] if any(sets(its, "follow_up") for its in method.layers) else []
         title = f"`{name}`" if alone else f"`grpo` with `{name}`"
         numbers = (method.base.answers_per_prompt, method.rounds, getattr(method.base, "minibatches", 1))
         rows.append(f"| {title} | {' | '.join(map(str, numbers))} | {'; '.join(takes) or '–'} |")

@@ -15,6 +15,7 @@ from manyminds.errors import UserError
 from manyminds.methods import build
 from manyminds.methods.compose import Composed
 from manyminds.methods.grpo import GRPO
+from manyminds.methods.meml_grpo import MEMLGRPO
 from manyminds.methods.rs_grpo import RSGRPO
 from manyminds.methods.tutored_grpo import TutoredGRPO
 from manyminds.records import Example, Group, Lesson, Progress, SpanScore
@@ -236,6 +237,19 @@ def test_a_base_gives_it_another_credit() -> None:
     assert (says["advantage"], says["term tutoring"]) == ("rs_grpo", "tutored_grpo")
     rows = lessons(method, texts(STUCK), says={10: -1.0, 20: -1.0, 21: -0.5})
     assert [row.ids for row in rows] == [(21, 0, 0)]
+
+
+@pytest.mark.parametrize("pairing", ["question", "step"])
+def test_meml_grpo_pairs_whoever_answered(pairing: Any) -> None:
+    """Tutors answered one of two questions; there the better of them teaches the student a second time."""
+    part = TutoredGRPO(student="e0", experts=("e1", "e2"), traces="never", choice="first")
+    method = Composed(MEMLGRPO(experts=("e1", "e2"), mutual_pairing=pairing, hard_coefficient=0.0, parts=(part,)))
+    lesson = learnt(method, texts(STUCK), group(KNOWN, name="qq"))
+    assert [row.ids for row in of_kind(lesson, "lesson")] == [(10, 0)]
+    assert {(row.group_id, row.ids) for row in of_kind(lesson, "borrowed")} == {
+        (("q", "e0"), (20, 0, 0)),
+        (("q", "e0"), (21, 0, 0)),
+    }
 
 
 def test_an_unknown_student_is_refused() -> None:

@@ -183,8 +183,10 @@ class MEMLGRPO(GRPO):
         if self.mutual_pairing == "question":
             means = [[answers.mean for answers in group.answers] for group in groups]
         else:
-            columns = zip(*([answers.mean for answers in group.answers] for group in groups), strict=True)
-            means = [[sum(column) / len(groups) for column in columns]] * len(groups)
+            each: dict[str, list[float]] = {}
+            for answers in (answers for group in groups for answers in group.answers):
+                each.setdefault(answers.expert, []).append(answers.mean)
+            means = [[sum(each[a.expert]) / len(each[a.expert]) for a in group.answers] for group in groups]
         return [
             (
                 group.answers[self.pick(row, max(row), rng)],

@@ -1,0 +1,126 @@
+"""benchmarks/beyond.py: two comparisons set side by side, their tables and picture, from cells written down by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from manyminds.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+Load = Callable[[str], ModuleType]
+NAMES = ("plain", "best", "mean", "worst", "vote", "oracle", "all_wrong", "pass_at_8", "pooled_pass_at_24")
+
+
+def cell(arm: str, seed: int, plain: float, oracle: float = 0.8, **more: Any) -> dict[str, Any]:
+    """A cell of the level demo; its curve is a line from 0 to `plain` over 100 tokens, told at 0, 50 and 100."""
+    metrics = {name: {"value": plain} for name in NAMES} | {"oracle": {"value": oracle}}
+    line = [{"num_tokens": n, "seconds": float(n), "plain": plain * n / 100} for n in (0, 50, 100)]
+    weights = {"weights": f"w{seed}"} if arm == "mef" else {"started_from": {"weights": f"w{seed}"}}
+    found = {"level": "demo", "arm": arm, "seed": seed, "metrics": metrics, "validation": line, "sampled_tokens": 100}
+    return {**found, **weights, **more}
+
+
+def families(plain: float, best: float) -> dict[str, Any]:
+    return {"families": {"addition": {"plain": plain, "any": best}}}
+
+
+ABLATION = {
+    "cells": [
+        *(cell("mef", seed, 0.4, 0.7 + seed / 100, **families(0.5, 0.75)) for seed in (1, 2)),
+        *(cell("meml_tuned", seed, 0.8) for seed in (1, 2)),
+        cell("grpo_plain", 1, 0.7),
+    ]
+}
+BEYOND = {"cells": [cell("tutored", seed, 0.9 + seed / 100, 0.95, **families(0.875, 1.0)) for seed in (1, 2)]}
+
+
+def test_accuracies_and_differences(load: Load) -> None:
+    beyond = load("beyond")
+    cells = beyond.together(ABLATION, BEYOND)
+    rows = beyond.accuracy_table(cells, "demo").splitlines()
+    assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [
+        "before RL (warm-up)",
+        "GRPO on the plain prompt",
+        "MEML-GRPO, tuned",
+        "**tutored RS-GRPO**",
+    ]
+    assert rows[-1].startswith("| **tutored RS-GRPO** | 2 | 91.5 ± 0.7 |")
+    told = {row.split(" | ")[0].strip("| "): row for row in beyond.difference_table(cells, "demo").splitlines()[2:]}
+    assert "| +11.5 [+5.1, +17.9] | 2 | +11.0 |" in told["plain: ours − MEML-GRPO, tuned"]
+    assert told["plain: ours − GRPO on the plain prompt"] == (
+        "| plain: ours − GRPO on the plain prompt | +21.0 | 1 | +21.0 | – |"
+    )
+    assert "| +20.0 [+20.0, +20.0] | 2 | +20.0 |" in told["plain after − oracle before"]
+    assert "| +23.5" in told["oracle after − oracle before"]
+
+
+def test_arms_that_started_elsewhere_are_refused(load: Load) -> None:
+    other = {"cells": [cell("tutored", 1, 0.9, started_from={"weights": "others"})]}
+    with pytest.raises(UserError, match="tutored of seed 1 at level 'demo' started from other weights"):
+        load("beyond").together(ABLATION, other)
+
+
+def test_tokens_until_meml_grpos_end(load: Load) -> None:
+    """The line to 91.5 % crosses 80 % at 87.4 tokens of 100; GRPO's ends at 70 %."""
+    beyond = load("beyond")
+    cells = beyond.together(ABLATION, BEYOND)
+    rows = beyond.speed_table(cells).splitlines()
+    assert rows[-1] == "| **tutored RS-GRPO** | – | 88 % | – |"
+    assert "| GRPO on the plain prompt | – | not reached | – |" in rows
+
+
+def test_curves_are_read_between_evaluations(load: Load) -> None:
+    beyond = load("beyond")
+    cells = beyond.together(ABLATION)
+    assert beyond.curve(cells, "demo", "meml_tuned", [0, 25, 75, 100, 999]) == pytest.approx([0, 20, 60, 80, 80])
+
+
+def test_families_and_screening(load: Load) -> None:
+    beyond = load("beyond")
+    rows = beyond.family_table(beyond.together(ABLATION, BEYOND), "demo").splitlines()
+    assert rows[0].startswith("| %, 2 seeds |")
+    assert rows[2:] == ["| addition | 50.0 | 87.5 | 75.0 | 100.0 |"]
+    rows = beyond.screening_table(ABLATION).splitlines()
+    assert rows[0] == "| plain, % | demo, seed 1 | demo, seed 2 |"
+    assert rows[-2:] == ["| `grpo_plain` | 70.0 |  |", "| oracle before RL | 71.0 | 72.0 |"]
+
+
+def test_blocks_are_put_into_the_page(load: Load) -> None:
+    page = "a\n<!-- speed -->\nold\n<!-- end -->\nb\n"
+    written = load("beyond").written(page, {"speed": "| new |", "nowhere": "x"})
+    assert written == "a\n<!-- speed -->\n| new |\n<!-- end -->\nb\n"
+
+
+def test_picture(load: Load) -> None:
+    beyond = load("beyond")
+    figure = beyond.drawn(beyond.together(ABLATION, BEYOND))
+    assert len(figure.axes) == 2
+    dots = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert dots[-1] == pytest.approx([91, 92])
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == [
+        "tutored RS-GRPO",
+        "MEML-GRPO, tuned",
+        "GRPO on the plain prompt",
+    ]
+
+
+def test_the_docs_show_the_committed_results(load: Load) -> None:
+    beyond = load("beyond")
+    cells = beyond.together(beyond.read("ablation"), beyond.read("beyond"))
+    page = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
+    assert beyond.written(page, beyond.tables(cells, beyond.read("beyond_screening"))) == page
+    assert page.count("<!-- end -->") >= 6
+
+
+def test_the_results_are_of_one_machine_and_name_their_versions(load: Load) -> None:
+    beyond = load("beyond")
+    for name in ("beyond", "beyond_screening"):
+        found = beyond.read(name)
+        assert found["machine"]
+        assert found["versions"]
+        assert found["failed"] == []
