@@ -18,7 +18,7 @@ from rich.console import Console
 from manyminds import demo as demo_module
 from manyminds import shipped
 from manyminds.children import Child, Tail, children
-from manyminds.demo import ARMS, METRICS, demo, distribution, fresh, merged
+from manyminds.demo import ARMS, METRICS, demo, distribution, fresh, merged, of_the_student
 from manyminds.durable import sha256
 from manyminds.errors import UserError
 
@@ -135,6 +135,12 @@ def test_the_distribution_over_seeds_stands_beside_the_one_seed() -> None:
     assert "+5.0 [+1.0, +9.0]" in text
     assert "from +2.0 to +8.0" in text
     assert "early phase" not in text
+
+
+def test_the_third_arm_is_told_by_what_it_is_for() -> None:
+    found = {arm: {"metrics": {"plain": {"value": v}}} for arm, v in (("tutored_rs_grpo", 0.9), ("meml_grpo", 0.84))}
+    text = of_the_student({**found, "mef": {"metrics": {"oracle": {"value": 0.823}}}})
+    assert "right on 90.0 % there, MEML-GRPO on 84.0 %; any of the three experts was on 82.3 % before" in text
 
 
 def test_a_shipped_model_that_was_changed_is_refused(

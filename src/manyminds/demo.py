@@ -245,6 +245,7 @@ def finish(stage: Stage, began: float, quick: bool) -> dict[str, Any]:
     stage.title("4. What came of it")
     stage.text.print(final_table(found))
     stage.say(f"\n{sentence(runs)}")
+    stage.say(of_the_student(found))
     if over_seeds is not None:
         stage.say(distribution(over_seeds, found, quick))
     stage.say(f"\n{duration(seconds)} in all. The report, with every answer side by side: {page}")
@@ -263,6 +264,16 @@ def arm_json(result: Mapping[str, Any]) -> dict[str, Any]:
     """One arm as `--json` prints it: the metrics that are named, and what it cost."""
     metrics = {name: result["metrics"][name] for name in METRICS if name in result["metrics"]}
     return {**metrics, "sampled_tokens": result["sampled_tokens"], "seconds": round(result["seconds"], 1)}
+
+
+def of_the_student(found: Mapping[str, Any]) -> str:
+    """What the third arm is for: the prompt without an expert, beside all experts together before training."""
+    plain = {arm: 100 * found[arm]["metrics"]["plain"]["value"] for arm in ("tutored_rs_grpo", "meml_grpo")}
+    oracle = 100 * found["mef"]["metrics"]["oracle"]["value"]
+    return (
+        f"Tutored RS-GRPO trains the plain prompt alone: it is right on {plain['tutored_rs_grpo']:.1f} % there, "
+        f"MEML-GRPO on {plain['meml_grpo']:.1f} %; any of the three experts was on {oracle:.1f} % before (docs/beyond.md)."
+    )
 
 
 def distribution(primary: Mapping[str, Any], found: Mapping[str, Any], quick: bool) -> str:
