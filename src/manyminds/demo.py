@@ -271,8 +271,9 @@ def of_the_student(found: Mapping[str, Any]) -> str:
     plain = {arm: 100 * found[arm]["metrics"]["plain"]["value"] for arm in ("tutored_rs_grpo", "meml_grpo")}
     oracle = 100 * found["mef"]["metrics"]["oracle"]["value"]
     return (
-        f"Tutored RS-GRPO trains the plain prompt alone: it is right on {plain['tutored_rs_grpo']:.1f} % there, "
-        f"MEML-GRPO on {plain['meml_grpo']:.1f} %; any of the three experts was on {oracle:.1f} % before (docs/beyond.md)."
+        "Tutored RS-GRPO trains the plain prompt alone: it is right on "
+        f"{plain['tutored_rs_grpo']:.1f} % there, MEML-GRPO on {plain['meml_grpo']:.1f} %; "
+        f"any of the three experts was on {oracle:.1f} % before (docs/beyond.md)."
     )
 
 
