@@ -141,13 +141,14 @@ def speed_table(cells: Cells) -> str:
     for arm in ("grpo_plain", "rs_plain", "ampo_plain", "tutors_alone", OURS):
         shown = []
         for level in LEVELS:
-            seeds = seeds_of(cells, level, "meml_tuned") if seeds_of(cells, level, arm) else []
+            seeds = sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})
             if not seeds:
                 shown.append("–")
                 continue
             most = fmean(cells[level, "meml_tuned", s]["sampled_tokens"] for s in seeds)
-            (target,) = curve(cells, level, "meml_tuned", [most])
-            share = tokens_to(cells, level, arm, target, most)
+            both = {key: cell for key, cell in cells.items() if key[2] in seeds}
+            (target,) = curve(both, level, "meml_tuned", [most])
+            share = tokens_to(both, level, arm, target, most)
             shown.append("not reached" if share is None else f"{100 * share:.0f} %")
         lines.append(f"| {ARMS[arm]} | {' | '.join(shown)} |")
     return "\n".join(lines)
@@ -293,8 +294,11 @@ def main() -> int:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The summary of a comparison."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    """The summary of a comparison. Raises UserError before it was run."""
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        raise UserError(f"{file} is not there; run the comparison first")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 

@@ -37,7 +37,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "meml_grpo": {"name": "meml_grpo", "preset": "tuned"},
     "tutored_rs_grpo": {"name": "rs_grpo", "questions_per_step": 36, "with": [{"name": "tutored_grpo", "stuck": 0.25}]},
 }
-"""The ways on from the warm-up. The third is the winner of docs/beyond.md: one prompt, and so more questions."""
+"""The ways on from the warm-up. The third is the winner of docs/beyond.md: one prompt, taught by traces."""
 QUICK: dict[str, Any] = {
     "steps": 75,
     "sampled_tokens": 425_000,
@@ -194,7 +194,7 @@ def show_start(stage: Stage) -> None:
 
 
 def train(stage: Stage, recipes: Mapping[str, Path]) -> None:
-    """Stage 3: all arms at once, one core each, with what MEML-GRPO rescues and forgets on the way."""
+    """Stage 3: all arms at once, a process each, with what MEML-GRPO rescues and forgets on the way."""
     stage.title("3. Three ways on from this one model, with as many sampled tokens each")
     moments = Moments("meml_grpo")
     started = [Child(arm, path, "train", stage.folder / arm) for arm, path in recipes.items()]

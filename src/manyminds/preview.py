@@ -106,8 +106,9 @@ def _memory(model: Outline, memory: Footprint) -> dict[str, int]:
 
 
 def asked(seen: Preview) -> tuple[Ask, ...]:
-    """What the method asks about one question, in the first step, at most."""
-    return Composed(seen.recipe.method).asks_if_all_fail(seen.question)
+    """What the method asks about one question, in the first step: of that training question that costs most."""
+    method = Composed(seen.recipe.method)
+    return max(map(method.asks_if_all_fail, seen.questions["train"]), key=lambda asks: sum(ask.n for ask in asks))
 
 
 def engine(seen: Preview) -> Engine:

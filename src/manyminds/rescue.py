@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -255,9 +255,9 @@ def rescue(loaded: Loaded, questions: int, watch: Watch = lambda done, of: None)
 
 
 def plan(loaded: Loaded, question: Question) -> dict[str, int]:
-    """How many answers a question gets under each prompt in the first training step, at most."""
+    """How many answers a question gets under each prompt in the first training step, at most, without traces."""
     asked: dict[str, int] = {}
-    for one in Composed(loaded.recipe.method).asks_if_all_fail(question):
+    for one in Composed(loaded.recipe.method).asks_if_all_fail(replace(question, traces={})):
         asked[one.prompt.expert] = asked.get(one.prompt.expert, 0) + one.n
     return asked
 

@@ -65,11 +65,11 @@ def training_step(
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        answers = answered(asks, sampler, judge, draw + attempt * "/again")
-        asks = [ask for group in by_question(answers) for ask in method.follow_up(group, memory, progress)]
-        answers += answered(asks, sampler, judge, draw + attempt * "/again" + "/follow-up")
-        fresh = by_question(answers)
-        metrics.sampled([one.rollout for one in answers])
+        drawn, first = answered(asks, sampler, judge, draw + attempt * "/again")
+        asks = [ask for group in by_question(first) for ask in method.follow_up(group, memory, progress)]
+        again, more = answered(asks, sampler, judge, draw + attempt * "/again" + "/follow-up")
+        fresh = by_question(first + more)
+        metrics.sampled([*drawn, *again])
         scores = {**scores, **scored(policy, method.wants(fresh))}
         usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         metrics.add({"groups/refused": float(len(fresh) - len(usable))})
@@ -96,13 +96,18 @@ def training_step(
     return lesson.memory, metrics
 
 
-def answered(asks: Sequence[Ask], sampler: Sampler, judge: Judge, draw: str) -> tuple[Scored, ...]:
-    """What the policy answers to the asks, as it was judged. Raises NotFinite for log-probs that are no numbers."""
+def answered(
+    asks: Sequence[Ask], sampler: Sampler, judge: Judge, draw: str
+) -> tuple[Sequence[Rollout], tuple[Scored, ...]]:
+    """What the policy answers to the asks, and what the judge makes of it, who may leave answers out.
+
+    Raises NotFinite for log-probs that are no numbers.
+    """
     if not asks:
-        return ()
+        return (), ()
     drawn = finite(sampler.sample(asks, draw))
     clock.keep("drawn", drawn)
-    return judge(drawn)
+    return drawn, judge(drawn)
 
 
 def scored(policy: Policy, spans: Sequence[Span]) -> Scores:

@@ -117,6 +117,20 @@ def test_the_docs_show_the_committed_results(load: Load) -> None:
     assert page.count("<!-- end -->") >= 6
 
 
+def test_prose_has_the_committed_figures(load: Load) -> None:
+    beyond = load("beyond")
+    cells = beyond.together(beyond.read("ablation"), beyond.read("beyond"))
+    rows = beyond.comparisons(cells, "demo")
+    prose = [(ROOT / name).read_text(encoding="utf-8").replace("\n", " ") for name in ("README.md", "docs/beyond.md")]
+    told = ("plain after − oracle before", "plain: ours − MEML-GRPO, tuned", "plain: ours − longer warm-up")
+    for name in told:
+        one = rows[name]
+        interval = f"[{one['low']:+.1f}, {one['high']:+.1f}]".replace("-", "−")
+        assert all(f"{one['difference']:.1f} {interval}" in text.replace(" points [", " [") for text in prose), name
+    assert all("89.9 %" in text and "79.5 %" in text for text in prose)
+    assert f"{beyond.difference(rows['plain: ours − AMPO on the plain prompt'])[1:4]} [+2.6, +6.3]" in prose[1]
+
+
 def test_the_results_are_of_one_machine_and_name_their_versions(load: Load) -> None:
     beyond = load("beyond")
     for name in ("beyond", "beyond_screening"):

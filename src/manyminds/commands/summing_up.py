@@ -169,7 +169,8 @@ def methods(as_json: AsJson = False) -> None:
         print(json.dumps({"methods": rows}, ensure_ascii=False))
         return
     for row in rows:
-        print(f"{row['name']}\n    {row['summary']}\n    {row['paper']} (arXiv {row['arxiv']})")
+        cited = f" (arXiv {row['arxiv']})" if row["arxiv"] else ""
+        print(f"{row['name']}\n    {row['summary']}\n    {row['paper']}{cited}")
 
 
 @told(

@@ -65,6 +65,12 @@ class Composed:
                 f"method.name: '{base.name}' is a part and asks nothing by itself; list it under `with:` of a method "
                 f"that does: {{name: grpo, with: [{{name: {base.name}}}]}}"
             )
+        asker, follower = self._owners["ask"], self._owners["follow_up"]
+        if asker is not follower and sets(follower, "ask") and sets(follower, "follow_up"):
+            raise UserError(
+                f"method.with: '{asker.name}' asks in the place of '{follower.name}', which then has nobody to follow "
+                f"up; make '{asker.name}' the base, and '{follower.name}' its part"
+            )
         self._check_terms(start)
 
     def _owner(self, hook: str) -> Method:

@@ -59,8 +59,7 @@ class Method(BaseModel):
         return 1
 
     def settled(self, experts: tuple[str, ...], max_tokens: int) -> Method:
-        """The method with what its recipe left open filled in: all experts are asked, and a part asks for as many
-        answers as its base. Raises UserError for too few."""
+        """The method with what its recipe left open filled in: all experts are asked. Raises UserError for too few."""
         strict = max((self, *self.parts), key=lambda layer: layer.least_answers())
         if self.answers_per_prompt < strict.least_answers():
             raise UserError(
@@ -77,9 +76,8 @@ class Method(BaseModel):
         return self.model_copy(update={"experts": asked, "parts": parts})
 
     def asking_like(self, base: Method) -> Method:
-        """The part with as many answers to a prompt as its base, unless it says how many."""
-        given = "answers_per_prompt" in self.model_fields_set
-        return self if given else self.model_copy(update={"answers_per_prompt": base.answers_per_prompt})
+        """The part, before it is settled, with what it takes over from its base."""
+        return self
 
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         """Which prompts are answered, how many answers each, drawn how. One owner."""

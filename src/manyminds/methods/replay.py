@@ -40,7 +40,11 @@ class Replay(Method):
     ) -> Lesson:
         again = tuple(rng.sample(memory, min(self.rows, len(memory))))
         new = [row for group in groups for answers in group.answers for row in self.successes(answers)]
-        kept = {(row.prompt_ids, row.ids): row for row in (*memory, *new)}
+        kept: dict[tuple[Any, ...], Example] = {}
+        for row in (*memory, *new):
+            key = (row.prompt_ids, row.ids, row.media)
+            kept.pop(key, None)  # what was found again is young again
+            kept[key] = row
         memory = tuple(kept.values())[-self.capacity :]
         return Lesson((Update(again),), memory, {"replay/rows": float(len(again)), "replay/size": float(len(memory))})
 

@@ -1,7 +1,7 @@
 """Tutored GRPO: one prompt learns by GRPO; where it is stuck, teachers' traces or the experts' own answers teach it.
 
 Ours (docs/beyond.md). The student s, by default the plain prompt, answers every question G times. It is stuck on q if
-at most the share `stuck` of its answers is right. Where q has no right trace, every expert e then answers it T times.
+at most the share `stuck` of its answers is right. There, if q has no right trace, every expert e answers it T times.
 
     A_g    = (r_g - mean r) / (std r + floor)          student and tutors alike, each (question, prompt) a group
     C(q)   = the right traces of q; without one, its tutors' right answers                  where s is stuck on q
@@ -72,8 +72,8 @@ class TutoredGRPO(GRPO):
     how many each tutor gives (0: only traces teach), `lessons` how many right answers to one question are learnt, taken
     in the order of `choice`, from tutors who are right more often than the student by `margin` or more. Right `traces`
     come "first": they cost nothing, and tutors are asked where there is none; or "last", where no tutor leads; or
-    "never". With `trust` a token of a lesson weighs min(p / p_writer, trust), p the student's probability; a trace's
-    writer counts as certain. `late` delays lessons to this share of the budget.
+    "never". With `trust` a token of a lesson weighs min(p / p_writer, trust), p the student's probability; a writer
+    whose log-probs are not known counts as certain. `late` delays lessons to this share of the budget.
     """
 
     paper: ClassVar[str] = "manyminds, docs/beyond.md"
@@ -101,7 +101,19 @@ class TutoredGRPO(GRPO):
         known = (*experts, PLAIN)
         if self.student not in known:
             raise UserError(f"method.student: there is no prompt '{self.student}'; known are {', '.join(known)}")
-        return super().settled(experts, max_tokens)
+        settled = super().settled(experts, max_tokens)
+        asked = [expert for expert in settled.experts if expert != self.student]
+        if self.traces == "never" and not (self.tutor_answers and asked):
+            raise UserError(
+                "method: nobody teaches the student; with `traces: never` set tutor_answers above 0, and name experts "
+                f"other than '{self.student}'"
+            )
+        return settled
+
+    def asking_like(self, base: Method) -> Method:
+        """As many answers to a prompt as the base draws, unless the part says how many."""
+        given = "answers_per_prompt" in self.model_fields_set
+        return self if given else self.model_copy(update={"answers_per_prompt": base.answers_per_prompt})
 
     def ask(self, question: Question, memory: Any, progress: Progress) -> tuple[Ask, ...]:
         return (Ask(Prompt(question, self.student), self.answers_per_prompt),)
@@ -137,7 +149,7 @@ class TutoredGRPO(GRPO):
         )
 
     def candidates(self, group: Group) -> Sources:
-        """C(q): right traces or right answers of tutors who lead, whichever come first. None if not stuck."""
+        """C(q): right traces or right answers of tutors who lead, whichever come first; empty if not stuck."""
         student = self.stuck_on(group)
         if student is None:
             return ()
