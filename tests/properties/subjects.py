@@ -32,6 +32,8 @@ TINY: Spec = {
     "hard_wrong": 1,
     "overlong_cache": 2,
     "overlong_length": 4,
+    "student": "alpha",
+    "stuck": 0.5,
 }
 """Values that make a method do on a few answers what it does on many; a method has those that are its fields."""
 MORE: dict[str, tuple[Any, ...]] = {
@@ -49,7 +51,7 @@ MORE: dict[str, tuple[Any, ...]] = {
     "mutual_coefficient": (0.0,),
     "mutual_gap": (0.6,),
     "most": (1,),
-    "student": ("alpha",),
+    "student": ("beta",),
     "traces": (1,),
     "trigger": (1.0,),
 }
