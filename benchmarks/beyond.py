@@ -1,12 +1,12 @@
-"""Do experts that teach without becoming one take one prompt beyond what all of them could? Runs it, prints its tables.
+"""Do experts that teach without becoming one take one prompt beyond what all of them could?
 
     python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...] [--screening]
-    python benchmarks/beyond.py --tables          # runs nothing; writes them into docs/beyond.md, and draws its picture
+    python benchmarks/beyond.py --tables    # runs nothing; writes the tables of docs/beyond.md, and draws its picture
 
 Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen). Every cell is
 written as it ends; started again, only what is missing is run. The arms of the ablation are not run again: levels,
-seeds, questions and budget are the same, and that both start from the same weights is checked. --tables is what a
-test holds docs/beyond.md to.
+seeds, questions and budget are the same, and that both start from the same weights is checked. A test holds
+docs/beyond.md to what --tables writes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from ablation import tell
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from picture import ACCENT, INK, MUTED, RULE, interval
-from tables import COLUMNS, difference, percent, probability
+from picture import ACCENT, INK, MUTED, cleared, panel
+from tables import arms_table, difference, probability
 
 from manyminds.compare import compare
 from manyminds.errors import UserError
-from manyminds.statistics import holm, mean_sd, paired
+from manyminds.statistics import holm, paired
+from manyminds.summary import of_arm
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -84,12 +86,8 @@ def gap(cells: Cells, level: str, plus: tuple[str, str], minus: tuple[str, str])
 
 def accuracy_table(cells: Cells, level: str) -> str:
     """Every arm's test accuracy by outcome, mean and deviation over seeds."""
-    lines = [f"| % | seeds | {' | '.join(COLUMNS.values())} |", "|---|---|" + "---|" * len(COLUMNS)]
-    for arm, title in ARMS.items():
-        if seeds := seeds_of(cells, level, arm):
-            each = [mean_sd([value(cells, level, arm, s, name) / 100 for s in seeds]) for name in COLUMNS]
-            lines.append(f"| {title} | {len(seeds)} | {' | '.join(percent(one) for one in each)} |")
-    return "\n".join(lines)
+    by_arm = {arm: {seed: cells[level, arm, seed] for seed in seeds_of(cells, level, arm)} for arm in ARMS}
+    return arms_table({"arms": {arm: of_arm(its) for arm, its in by_arm.items() if its}}, ARMS)
 
 
 def comparisons(cells: Cells, level: str) -> dict[str, dict[str, Any]]:
@@ -111,21 +109,15 @@ def difference_table(cells: Cells, level: str) -> str:
     return "\n".join(lines)
 
 
-def curve(cells: Cells, level: str, arm: str, points: Sequence[float], spent: str = "num_tokens") -> list[float]:
-    """Accuracy of the plain prompt on validation, in percent, mean over seeds, when so much was spent.
+def curve(cells: Cells, level: str, arm: str, tokens: Sequence[float]) -> list[float]:
+    """Accuracy of the plain prompt on validation, in percent, mean over seeds, when so many tokens were sampled.
 
     Between two evaluations it is interpolated; after the last it stays.
     """
     seeds = seeds_of(cells, level, arm)
-    return [fmean(_between(cells[level, arm, seed]["validation"], spent, at) for seed in seeds) for at in points]
-
-
-def _between(points: Sequence[Mapping[str, Any]], spent: str, at: float) -> float:
-    before = [p for p in points if p[spent] <= at][-1]
-    after = next((p for p in points if p[spent] > at), before)
-    span = after[spent] - before[spent]
-    share = (at - before[spent]) / span if span else 0.0
-    return float(100 * (before["plain"] + share * (after["plain"] - before["plain"])))
+    points = [cells[level, arm, seed]["validation"] for seed in seeds]
+    xs, ys = ([[point[name] for point in its] for its in points] for name in ("num_tokens", "plain"))
+    return [100 * fmean(float(np.interp(at, x, y)) for x, y in zip(xs, ys, strict=True)) for at in tokens]
 
 
 def tokens_to(cells: Cells, level: str, arm: str, target: float, most: float) -> float | None:
@@ -156,13 +148,12 @@ def speed_table(cells: Cells) -> str:
 
 def family_table(cells: Cells, level: str) -> str:
     """Accuracy by family before and after: what the student gained, and what any prompt could do and can."""
-    seeds = [s for s in seeds_of(cells, level, OURS) if "families" in cells[level, OURS, s]]
-    seeds = [s for s in seeds if "families" in cells[level, "mef", s]]
+    seeds = seeds_of(cells, level, OURS)
     lines = [
         f"| %, {len(seeds)} seeds | plain before | plain after | any before | any after |",
         "|---|---|---|---|---|",
     ]
-    for family in cells[level, OURS, seeds[0]]["families"] if seeds else ():
+    for family in cells[level, OURS, seeds[0]]["families"]:
         shown = [
             f"{100 * fmean(cells[level, arm, s]['families'][family][name] for s in seeds):.1f}"
             for name in ("plain", "any")
@@ -173,7 +164,7 @@ def family_table(cells: Cells, level: str) -> str:
 
 
 def screening_table(found: Mapping[str, Any]) -> str:
-    """Every arm of the screening, its plain prompt seed by seed, and the change of the oracle over training."""
+    """Every arm of the screening, its plain prompt seed by seed, and the oracle before training."""
     cells = together(found)
     places = sorted({(level, seed) for level, _, seed in cells})
     lines = [
@@ -203,23 +194,12 @@ def drawn(cells: Cells) -> Figure:
 
 def dots(axes: Axes, cells: Cells, level: str) -> None:
     """Every arm's plain accuracy by seed with its mean and interval; dotted: the oracle before training."""
-    for place, arm in enumerate(ARMS):
-        values = [value(cells, level, arm, s, "plain") for s in seeds_of(cells, level, arm)]
-        if not values:
-            continue
-        colour = ACCENT if arm == OURS else INK
-        if span := interval(values):
-            axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
-        axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
-        axes.plot([fmean(values)], [place], "|", color=colour, markersize=15, markeredgewidth=2)
+    run = {arm: title for arm, title in ARMS.items() if any(seeds_of(cells, its, arm) for its in LEVELS)}
+    panel(axes, list(cells.values()), level, "plain", run, accent=OURS)
     oracle = fmean(value(cells, level, "mef", s, "oracle") for s in seeds_of(cells, level, "mef"))
     axes.axvline(oracle, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(ARMS)), [title.replace("*", "") for title in ARMS.values()])
-    axes.set_ylim(len(ARMS) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
     axes.set_title(f"plain prompt, {LEVELS[level]} warm-up", loc="left", fontsize=10, color=INK)
     axes.set_xlabel("accuracy on test, %; dotted: oracle before RL", fontsize=9, color=MUTED)
-    plainly(axes, "x")
 
 
 def ways(axes: Axes, cells: Cells, level: str) -> None:
@@ -231,17 +211,10 @@ def ways(axes: Axes, cells: Cells, level: str) -> None:
             at = [most * i / 40 for i in range(41)]
             title = ARMS[arm].replace("*", "")
             axes.plot([t / 1e6 for t in at], curve(cells, level, arm, at), line, color=colour, label=title)
-    axes.set_xlabel("sampled tokens, millions", fontsize=9, color=MUTED)
+    axes.set_xlabel("sampled tokens, millions; plain prompt on validation, %", fontsize=9, color=MUTED)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    plainly(axes, "both")
-
-
-def plainly(axes: Axes, grid: str) -> None:
-    axes.grid(True, axis=grid, color=RULE)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
+    cleared(axes, "both")
 
 
 def tables(cells: Cells, screened: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,13 +39,23 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def panel(axes: Axes, cells: Sequence[Mapping[str, Any]], level: str, outcome: str, arms: Mapping[str, str]) -> None:
-    """One outcome at one level of the warm-up: an arm (by its title) a line, from the top."""
+def panel(
+    axes: Axes,
+    cells: Sequence[Mapping[str, Any]],
+    level: str,
+    outcome: str,
+    arms: Mapping[str, str],
+    accent: str = "meml",
+) -> None:
+    """One outcome at one level of the warm-up: an arm (by its title) a line, from the top.
+
+    Arms whose names begin with `accent` stand out.
+    """
     for place, arm in enumerate(arms):
         values = accuracies(cells, level, arm, outcome)
         if not values:
             continue
-        colour = ACCENT if arm.startswith("meml") else INK
+        colour = ACCENT if arm.startswith(accent) else INK
         if span := interval(values):
             axes.plot(span, [place, place], color=colour, linewidth=6, alpha=0.2, solid_capstyle="butt")
         axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
@@ -53,7 +63,12 @@ def panel(axes: Axes, cells: Sequence[Mapping[str, Any]], level: str, outcome: s
     axes.set_yticks(range(len(arms)), [title.replace("*", "") for title in arms.values()])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.grid(True, axis="x", color=RULE)
+    cleared(axes, "x")
+
+
+def cleared(axes: Axes, grid: Literal["x", "both"]) -> None:
+    """Nothing but a quiet grid around what is drawn."""
+    axes.grid(True, axis=grid, color=RULE)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0, labelcolor=INK, labelsize=9)

@@ -47,16 +47,16 @@ ARMS = {
 }
 
 
-def percent(one: Mapping[str, Any]) -> str:
+def percent(one: Mapping[str, float]) -> str:
     """A share as "81.5 ± 3.4": mean and standard deviation over seeds, in percent."""
     spread = "" if one.get("sd") is None else f" ± {100 * one['sd']:.1f}"
     return f"{100 * one['mean']:.1f}{spread}"
 
 
-def arms_table(level: Mapping[str, Any]) -> str:
-    """Every arm's test accuracy by outcome."""
+def arms_table(level: Mapping[str, Any], arms: Mapping[str, str] = ARMS) -> str:
+    """Test accuracy by outcome of every arm that was run, under its title."""
     lines = [f"| % | seeds | {' | '.join(COLUMNS.values())} |", "|---|---|" + "---|" * len(COLUMNS)]
-    for arm, title in ARMS.items():
+    for arm, title in arms.items():
         if arm in level["arms"]:
             found = level["arms"][arm]
             cells = [percent(found["metrics"][name]) for name in COLUMNS]

@@ -18,7 +18,7 @@ from rich.console import Console
 from manyminds import demo as demo_module
 from manyminds import shipped
 from manyminds.children import Child, Tail, children
-from manyminds.demo import ARMS, METRICS, demo, distribution, fresh, merged, of_the_student
+from manyminds.demo import ARMS, METRICS, Stage, budget, demo, distribution, fresh, merged, of_the_student
 from manyminds.durable import sha256
 from manyminds.errors import UserError
 
@@ -135,6 +135,15 @@ def test_the_distribution_over_seeds_stands_beside_the_one_seed() -> None:
     assert "+5.0 [+1.0, +9.0]" in text
     assert "from +2.0 to +8.0" in text
     assert "early phase" not in text
+
+
+def test_the_third_arm_ends_with_half_the_tokens(tmp_path: Path) -> None:
+    console = Console()
+    ends = {}
+    for tokens in (100, None):
+        stage = Stage(tmp_path, {"sampled_tokens": tokens}, console, console)
+        ends[tokens] = [budget(stage, arm) for arm in ARMS]
+    assert ends == {100: [100, 100, 50], None: [None, None, None]}
 
 
 def test_the_third_arm_is_told_by_what_it_is_for() -> None:

@@ -133,6 +133,14 @@ def test_where_nothing_can_be_used_nothing_is_learnt() -> None:
     assert "reward" not in metrics
 
 
+def test_what_the_judge_leaves_out_was_drawn_all_the_same() -> None:
+    """A judge may skip answers that it cannot judge; the budget counts them."""
+    method = GRPO(experts=("alpha",), questions_per_step=3, answers_per_prompt=4)
+    sampler, _, _, metrics = step(method, judge=lambda rollouts: parity(rollouts)[1:])
+    assert len(sampler.drawn) == 12
+    assert metrics["sampled_tokens"] == sum(len(r.ids) for r in sampler.drawn)
+
+
 # A pure function of weights, memory, questions, seed and step.
 
 BUFFER = {"hard_wrong": 1, "hard_probability": 1.0, "hard_capacity": 10}

@@ -38,6 +38,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "tutored_rs_grpo": {"name": "rs_grpo", "questions_per_step": 36, "with": [{"name": "tutored_grpo", "stuck": 0.25}]},
 }
 """The ways on from the warm-up. The third is the winner of docs/beyond.md: one prompt, taught by traces."""
+SHARES = {"tutored_rs_grpo": 0.5}
+"""Which share of the recipe's sampled tokens an arm draws, if not all: the third has passed the others by then."""
 QUICK: dict[str, Any] = {
     "steps": 75,
     "sampled_tokens": 425_000,
@@ -144,10 +146,16 @@ def write_recipe(stage: Stage, arm: str, method: Mapping[str, Any]) -> Path:
     """The recipe of one arm, as a file to run it again; what the arm leaves open it asks as the demo's recipe does."""
     asked = {key: stage.recipe["method"][key] for key in ("questions_per_step", "answers_per_prompt")}
     path = stage.folder / f"{arm}.yaml"
-    data = {**stage.recipe, "method": {**asked, **method}, "arm": arm}
+    data = {**stage.recipe, "method": {**asked, **method}, "arm": arm, "sampled_tokens": budget(stage, arm)}
     with explaining(f"cannot write {path}"):
         path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return path
+
+
+def budget(stage: Stage, arm: str) -> int | None:
+    """The sampled tokens at which the arm ends; None if the recipe sets no end."""
+    tokens = stage.recipe.get("sampled_tokens")
+    return None if tokens is None else round(SHARES.get(arm, 1) * tokens)
 
 
 def warm_up(stage: Stage, recipe: Path) -> None:
@@ -195,7 +203,9 @@ def show_start(stage: Stage) -> None:
 
 def train(stage: Stage, recipes: Mapping[str, Path]) -> None:
     """Stage 3: all arms at once, a process each, with what MEML-GRPO rescues and forgets on the way."""
-    stage.title("3. Three ways on from this one model, with as many sampled tokens each")
+    stage.title(
+        "3. Three ways on from this one model: two with as many sampled tokens each, the third with half of them"
+    )
     moments = Moments("meml_grpo")
     started = [Child(arm, path, "train", stage.folder / arm) for arm, path in recipes.items()]
     with children(started), bars(stage.place) as progress:
@@ -218,7 +228,7 @@ def train(stage: Stage, recipes: Mapping[str, Path]) -> None:
 def follow(stage: Stage, child: Child, progress: Progress, task: TaskID) -> None:
     """Move the bar of an arm on: it ends with its steps or with its tokens, whichever come first."""
     for line in child.steps.read()[-1:]:
-        steps, tokens = stage.recipe["steps"], stage.recipe.get("sampled_tokens")
+        steps, tokens = stage.recipe["steps"], budget(stage, child.name)
         share = max(line["step"] / steps, line["num_tokens"] / tokens if tokens else 0.0)
         note = "testing" if share >= 1 else latest(line)
         progress.update(task, completed=line["step"], total=round(line["step"] / share), note=note)
@@ -271,7 +281,7 @@ def of_the_student(found: Mapping[str, Any]) -> str:
     plain = {arm: 100 * found[arm]["metrics"]["plain"]["value"] for arm in ("tutored_rs_grpo", "meml_grpo")}
     oracle = 100 * found["mef"]["metrics"]["oracle"]["value"]
     return (
-        "Tutored RS-GRPO trains the plain prompt alone: it is right on "
+        "Tutored RS-GRPO trains the plain prompt alone, with half the tokens: it is right on "
         f"{plain['tutored_rs_grpo']:.1f} % there, MEML-GRPO on {plain['meml_grpo']:.1f} %; "
         f"any of the three experts was on {oracle:.1f} % before (docs/beyond.md)."
     )

@@ -65,9 +65,10 @@ def training_step(
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
-        drawn, first = answered(asks, sampler, judge, draw + attempt * "/again")
+        place = draw + attempt * "/again"
+        drawn, first = answered(asks, sampler, judge, place)
         asks = [ask for group in by_question(first) for ask in method.follow_up(group, memory, progress)]
-        again, more = answered(asks, sampler, judge, draw + attempt * "/again" + "/follow-up")
+        again, more = answered(asks, sampler, judge, f"{place}/follow-up")
         fresh = by_question(first + more)
         metrics.sampled([*drawn, *again])
         scores = {**scores, **scored(policy, method.wants(fresh))}

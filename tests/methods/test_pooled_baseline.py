@@ -13,10 +13,10 @@ from manyminds.methods.grpo import GRPO
 from manyminds.methods.pooled_baseline import PooledBaseline
 
 
-def credit(rewards: list[list[float]], **fields: Any) -> list[list[float]]:
+def credit(rewards: list[list[float]], **fields: Any) -> list[list[Any]]:
     method = Composed(GRPO(experts=("e0", "e1"), parts=(PooledBaseline(**fields),)))
     (credited,) = method.credit([group(rewards)], method.initial_memory(), START)
-    return [[float(one.advantage) for one in answers.scored] for answers in credited.answers]  # type: ignore[arg-type]
+    return [[one.advantage for one in answers.scored] for answers in credited.answers]
 
 
 def test_all_experts_answers_share_a_baseline() -> None:

@@ -255,3 +255,15 @@ def test_meml_grpo_pairs_whoever_answered(pairing: Any) -> None:
 def test_an_unknown_student_is_refused() -> None:
     with pytest.raises(UserError, match=r"method\.student: there is no prompt 'delta'; known are alpha, beta, gamma"):
         TutoredGRPO(student="delta").settled(EXPERTS, 4)
+
+
+@pytest.mark.parametrize("fields", [{"tutor_answers": 0}, {"experts": ("plain",)}])
+def test_a_student_whom_nobody_teaches_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="nobody teaches the student; with `traces: never` set tutor_answers above 0"):
+        TutoredGRPO(traces="never", **fields).settled(EXPERTS, 4)
+
+
+def test_a_student_that_would_never_be_asked_is_refused() -> None:
+    part = MEMLGRPO(experts=("e1", "e2"))
+    with pytest.raises(UserError, match="'meml_grpo' asks in the place of 'tutored_grpo'"):
+        Composed(TutoredGRPO(student="e0", experts=("e1", "e2"), parts=(part,)))

@@ -31,7 +31,6 @@ from manyminds.objective import Term
 from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 
 EXCLUSIVE = ("ask", "follow_up", "advantage")
-NEUTRAL = {"follow_up": Method.follow_up, "ask": None, "advantage": None}
 PLAIN_TERMS = GRPO().terms(Progress(0, 0.0))
 HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
@@ -99,8 +98,8 @@ class Composed:
         A term whose coefficient is 0 as training begins is said to be off: its examples are made, and nothing is
         learnt from them.
         """
-        spoken = {hook: owner for hook, owner in self._owners.items() if getattr(type(owner), hook) != NEUTRAL[hook]}
-        said = {hook: owner.name for hook, owner in spoken.items()}
+        spoken = [one for one in self._owners.items() if getattr(type(one[1]), one[0]) is not getattr(Method, one[0])]
+        said = {hook: owner.name for hook, owner in spoken}
         said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
         for hook in ("examples", "shape", "refine", "keeps", "wants"):
             owners = [
