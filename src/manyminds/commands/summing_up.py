@@ -186,9 +186,10 @@ def demo(
     """See three experts in one small model learn from one another.
 
     A model from scratch learns three ways to do three-digit arithmetic, each under the prompt of an expert who is good
-    at something else. Then two methods train it from that checkpoint with as many sampled tokens each: GRPO over all
-    experts, and MEML-GRPO, where the best expert's right answers teach the worst. Minutes on two cores, no GPU.
-    With --quick it starts from a shipped model and shows the early phase only, in half a minute.
+    at something else. Then three methods train it from that checkpoint: GRPO over all experts; MEML-GRPO, where the
+    best expert's right answers teach the worst, with as many sampled tokens; and tutored RS-GRPO, where one prompt is
+    taught where it is stuck, with half of them. Minutes on two cores, no GPU.
+    With --quick it starts from a shipped model and shows the early phase only, in under a minute.
 
     \b
     Example:
@@ -197,9 +198,9 @@ def demo(
 
     \b
     Writes to runs/demo/ (runs/demo-2/ if that is there, and so on):
-      warmup/, grpo_all_experts/, meml_grpo/   a run folder each
-      grpo_all_experts.yaml, meml_grpo.yaml    their recipes, to run again
-      report.html                              what happened
+      warmup/, grpo_all_experts/, meml_grpo/, tutored_rs_grpo/   a run folder each
+      grpo_all_experts.yaml and so on                            their recipes, to run again
+      report.html                                                what happened
     """
     from manyminds.demo import demo as run
 
