@@ -1,9 +1,11 @@
 """Do experts that teach without becoming one take one prompt beyond what all of them could?
 
-    python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...] [--screening]
+    python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...]
+                                [--screening | --harder]
     python benchmarks/beyond.py --tables    # runs nothing; writes the tables of docs/beyond.md, and draws its picture
 
-Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen). Every cell is
+Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen, with --harder
+recipes/beyond_harder.yaml, four digits in place of three). Every cell is
 written as it ends; started again, only what is missing is run. The arms of the ablation are not run again: levels,
 seeds, questions and budget are the same, and that both start from the same weights is checked. A test holds
 docs/beyond.md to what --tables writes.
@@ -247,10 +249,12 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=(), metavar="SEED")
     parser.add_argument("--level", nargs="+", default=(), metavar="LEVEL")
-    parser.add_argument("--screening", action="store_true", help="the arms and seeds on which it was chosen")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--screening", action="store_true", help="the arms and seeds on which it was chosen")
+    other.add_argument("--harder", action="store_true", help="four digits, three seeds, all arms on one machine")
     parser.add_argument("--tables", action="store_true", help="run nothing")
     chosen = parser.parse_args()
-    name = "beyond_screening" if chosen.screening else "beyond"
+    name = "beyond_screening" if chosen.screening else "beyond_harder" if chosen.harder else "beyond"
     try:
         if not chosen.tables:
             recipe = ROOT / "recipes" / f"{name}.yaml"

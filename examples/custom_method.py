@@ -1,4 +1,4 @@
-"""A method and a part of one's own, in a file outside the package.
+"""A method and two parts of one's own, in a file outside the package.
 
     PYTHONPATH=examples manyminds train examples/custom.yaml
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.method import Method
-from manyminds.records import Group, Progress
+from manyminds.records import Ask, Group, Progress
 
 
 class ByRank(GRPO):
@@ -48,3 +48,14 @@ class NotTooEasy(Method):
     def keeps(self, group: Group, memory: Any) -> bool:
         """Whether the question is worth the time."""
         return fmean(answers.mean for answers in group.answers) <= self.most
+
+
+class AskAgain(Method):
+    """A part: every prompt that had no right answer to a question gives `more`."""
+
+    summary: ClassVar[str] = "Prompts without a right answer to a question answer it again."
+
+    more: int = Field(8, ge=1)
+
+    def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        return tuple(Ask(answers.prompt, self.more) for answers in group.answers if not answers.right)

@@ -100,6 +100,10 @@ def test_methods_as_json_is_exactly_the_table() -> None:
         (["method={name: grpo, with: [{name: dr_grpo}, {name: dr_grpo}]}"], "both set 'advantage', and only one may"),
         (["method.name=grop"], "did you mean 'grpo'?"),
         (["method.experts=[concice]"], "there is no expert 'concice'"),
+        (
+            ["method={name: grpo, with: [{name: ampo, experts: [concice]}]}"],
+            "method.with: experts of 'ampo': there is no expert 'concice'",
+        ),
         (["task.dgits=2"], "task.dgits"),
         (["sampling.max_tokens=250", "warmup=null"], "the model's context of 256 leaves 6"),
         (["model=./recipes", "warmup=null"], "is not a Hugging Face model folder"),

@@ -166,6 +166,7 @@ class Recipe(Section):
         """
         names = [expert.name for expert in experts]
         asked = {"method.experts": self.method.experts, "warmup.experts": self.warmup.experts if self.warmup else ()}
+        asked |= {f"method.with: experts of '{part.name}'": part.experts for part in self.method.parts}
         for key, wanted in asked.items():
             for name in wanted:
                 if wanted.count(name) > 1:

@@ -155,7 +155,7 @@ class Run:
         """One training step, and what is told and measured after it."""
         started, parts = time.perf_counter(), Clock()
         progress = Progress(self.step + 1, self.share())
-        self.loaded.judge.state = TrainerState(self.step, self.recipe.steps)
+        self.loaded.judge.begin(TrainerState(self.step, self.recipe.steps))
         try:
             with clock.running(parts) if profiler else nullcontext():
                 self.memory, metrics = training_step(

@@ -89,6 +89,13 @@ def test_the_part_replaces_what_is_too_easy() -> None:
     assert method.describe()["keeps"] == "custom_method:NotTooEasy"
 
 
+def test_who_had_nothing_right_is_asked_again() -> None:
+    method = composed({"name": "custom_method:AskAgain", "more": 3})
+    asked = method.follow_up(group(one=[1, 0], two=[0, 0]), method.initial_memory(), NOW)
+    assert [(ask.prompt.expert, ask.n) for ask in asked] == [("two", 3)]
+    assert [ask.n for ask in method.asks_if_all_fail(group(one=[0]).question)] == [8, 8, 3, 3]
+
+
 def test_the_method_may_be_a_part_too() -> None:
     base = {"name": "meml_grpo", "preset": "tuned", "experts": ("one", "two")}
     joined = Composed(build(base | {"with": [{"name": "custom_method:ByRank"}]}))

@@ -77,6 +77,13 @@ def test_c_or_over_the_whole_step() -> None:
     assert metrics["mutual/gap"] == pytest.approx(2 / 3 - 1 / 2)
 
 
+def test_c_over_the_whole_step_only_questions_that_all_were_asked_count() -> None:
+    some = [group([[1.0, 1.0], [1.0, 0.0]], name="q"), group([[0.0, 0.0]], name="qq")]
+    lesson = lesson_of(meml(mutual_pairing="step"), some)
+    assert {e.group_id for e in of_kind(lesson, "borrowed")} == {("q", "e1")}
+    assert lesson.metrics["mutual/gap"] == 0.5
+
+
 @pytest.mark.parametrize("ties", ["lowest", "random"])
 def test_c_over_the_whole_step_too_the_best_must_lead(ties: str) -> None:
     even = [group([[1.0, 0.0], [0.0, 0.0]], name="q"), group([[0.0, 0.0], [0.0, 1.0]], name="qq")]

@@ -16,6 +16,7 @@ from manyminds.methods import build
 from manyminds.methods.compose import Composed
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.meml_grpo import MEMLGRPO
+from manyminds.methods.rl_plus import RLPlus
 from manyminds.methods.rs_grpo import RSGRPO
 from manyminds.methods.tutored_grpo import TutoredGRPO
 from manyminds.records import Example, Group, Lesson, Progress, SpanScore
@@ -250,6 +251,21 @@ def test_meml_grpo_pairs_whoever_answered(pairing: Any) -> None:
         (("q", "e0"), (20, 0, 0)),
         (("q", "e0"), (21, 0, 0)),
     }
+
+
+def test_tutors_that_do_not_learn_are_the_bases_to_choose() -> None:
+    method = build({"name": "rs_grpo", "with": [{"name": "tutored_grpo", "tutors_learn": False}]})
+    with pytest.raises(UserError, match="`tutors_learn: false` has no effect under 'rs_grpo'"):
+        method.settled(EXPERTS, 4)
+
+
+def test_traces_of_two_layers_are_counted_together() -> None:
+    method = tutored(traces="first", choice="first", parts=(RLPlus(experts=("e1", "e2")),))
+    memory = method.initial_memory()
+    shaped = method.shape((group([[0, 0], [1, 0]]),), {}, memory, START)
+    (lesson, *traces) = [row.kind for row in learnt(method, *shaped).updates[0].examples if row.kind != "sampled"]
+    assert (lesson, traces) == ("lesson", ["trace", "trace"])
+    assert learnt(method, *shaped).metrics["traces/rows"] == 3.0
 
 
 def test_an_unknown_student_is_refused() -> None:

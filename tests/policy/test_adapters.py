@@ -51,7 +51,7 @@ def trained(name: str = "llama", precision: Any = "float32") -> HFPolicy:
     model = adapted(name)
     policy = HFPolicy(
         model,
-        OptimizerConfig(lr=3e-2),
+        OptimizerConfig(lr=1e-2),
         steps=99,
         engine=Engine(precision=precision),
         reference=adapters.WithoutAdapters(model, precision),

@@ -112,7 +112,7 @@ def test_a_response_that_is_too_long_is_not_sent() -> None:
 def test_failures_are_kept_in_the_runs_folder(tmp_path: Path) -> None:
     for step in (1, 2):  # the second goes on in the same folder
         with Judge([hostile], extract, config=CONFIG, folder=tmp_path / "run") as judge:
-            judge.state = TrainerState(step, 9)
+            judge.begin(TrainerState(step, 9))
             judge(rollouts("raise", "#2", "\ud800" + "string"))
             judge(rollouts(*["raise"] * (QUARANTINE // 2 - 1)))
             assert judge.metrics["verifier/errors"] == QUARANTINE // 2 - 1

@@ -11,6 +11,7 @@ import pytest
 from manyminds.errors import UserError
 from manyminds.records import Prompt, Question, Rollout
 from manyminds.rewards import Judge, model_reward, reward
+from manyminds.rewards.sample import TrainerState
 from manyminds.sections import JudgeConfig
 from manyminds.tasks.arithmetic import extract
 
@@ -54,6 +55,17 @@ def test_weighted_sum() -> None:
         "rewards/short/std": 0.5,
         "rewards/short/length": 3.5,
     }
+
+
+def test_metrics_are_of_all_that_is_judged_in_a_step() -> None:
+    judge = Judge(["exact_answer"], extract)
+    judge.begin(TrainerState(0, 9))
+    judge(answers("#2", "#2", "#2"))
+    judge(answers("#3"))  # what is asked again
+    assert judge.metrics["rewards/exact_answer/mean"] == 0.75
+    judge.begin(TrainerState(1, 9))
+    judge(answers("#3"))
+    assert judge.metrics["rewards/exact_answer/mean"] == 0.0
 
 
 def test_parts_that_do_not_apply() -> None:

@@ -111,7 +111,15 @@ class TutoredGRPO(GRPO):
         return settled
 
     def asking_like(self, base: Method) -> Method:
-        """As many answers to a prompt as the base draws, unless the part says how many."""
+        """As many answers to a prompt as the base draws, unless the part says how many.
+
+        Raises UserError where the tutors shall not learn: who learns from answers, the base says.
+        """
+        if not self.tutors_learn:
+            raise UserError(
+                f"method.with: `tutors_learn: false` has no effect under '{base.name}', which learns from all answers; "
+                "make 'tutored_grpo' the base, or leave it out"
+            )
         given = "answers_per_prompt" in self.model_fields_set
         return self if given else self.model_copy(update={"answers_per_prompt": base.answers_per_prompt})
 

@@ -38,14 +38,16 @@ class Judge:
     If no part applies the reward is 0. If a reward raises, is late, ends its process, or returns what is not a finite
     number, that sample's reward is 0 (`config.on_error` "zero"), or it is left out ("skip"), and the sample goes to
     `quarantine` with its error. Where a model gives no score, its part does not apply; such samples go to `quarantine`
-    too, and each reason is told once, in `notes`. `metrics` tells of the last call: `verifier/errors`,
-    `verifier/killed` and `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to which
-    the reward applied, and `rewards/<name>/<key>`, the mean of what a reward logs besides.
+    too, and each reason is told once, in `notes`.
 
-    `state`, which a run sets, is handed to functions that ask how far training is. `folder`: where rewards may keep
-    what a run needs to go on to the same numbers, and failed samples are written, as are judgments (judgments.py) of
-    what it is called on. Worker processes end with `close`,
-    at the end of a `with`, or with the judge. UserError for rewards that do not go together or cannot be sent to them.
+    `begin` tells it of each step of a run, and functions that ask how far training is. `metrics` is of all that was
+    judged in the step, outside of a run in the last call: `verifier/errors`, `verifier/killed` and
+    `verifier/not_available` (samples), `rewards/<name>/mean` and `/std` over the samples to which the reward applied,
+    and `rewards/<name>/<key>`, the mean of what a reward logs besides.
+
+    `folder`: where rewards may keep what a run needs to go on to the same numbers, and failed samples are written, as
+    are judgments (judgments.py) of what it is called on. Worker processes end with `close`, at the end
+    of a `with`, or with the judge. UserError for rewards that do not go together or cannot be sent to them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Judge:
         self.notes: list[str] = []
         self.state = TrainerState()
         self._told: set[tuple[str, str]] = set()
+        self._of_step: list[Verdict] = []
         self._ask = Asker(self.rewards, extract, self.config, self.key)
         self._aside = Quarantine(folder)
         self._judgments = Judgments(folder)
@@ -77,6 +80,11 @@ class Judge:
     def _step(self) -> int:
         """The training step that is under way; 0 before the first, and where there is no run."""
         return self.state.global_step + 1 if self.state.max_steps else 0
+
+    def begin(self, state: TrainerState) -> None:
+        """A step of a run begins."""
+        self.state = state
+        self._of_step.clear()
 
     def close(self) -> None:
         """End the worker processes; the next call starts others."""
@@ -95,7 +103,10 @@ class Judge:
         """
         scored, verdicts = self._judged(rollouts, self.rewards)
         self._judgments.add(rollouts, verdicts, self._step)
-        self.metrics = _metrics(verdicts, self.rewards)
+        if not self._step:
+            self._of_step.clear()
+        self._of_step += verdicts
+        self.metrics = _metrics(self._of_step, self.rewards)
         return without_failures(scored, verdicts) if self.config.on_error == "skip" else scored
 
     def verify(self, rollouts: Sequence[Rollout]) -> tuple[Scored, ...]:
