@@ -1,14 +1,12 @@
 """Do experts that teach without becoming one take one prompt beyond what all of them could?
 
-    python benchmarks/beyond.py [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...]
-                                [--screening | --harder]
+    python benchmarks/beyond.py [beyond_harder] [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...]
     python benchmarks/beyond.py --tables    # runs nothing; writes the tables of docs/beyond.md, and draws its picture
 
-Runs recipes/beyond.yaml (with --screening recipes/beyond_screening.yaml, on which everything was chosen, with --harder
-recipes/beyond_harder.yaml, four digits in place of three). Every cell is
-written as it ends; started again, only what is missing is run. The arms of the ablation are not run again: levels,
-seeds, questions and budget are the same, and that both start from the same weights is checked. A test holds
-docs/beyond.md to what --tables writes.
+Runs recipes/beyond.yaml; or what is named: beyond_screening, on which everything was chosen, beyond_harder, four digits
+in place of three, or beyond_experts, from one to six. Every cell is written as it ends; started again, only what is
+missing is run. The arms of the ablation are not run again: levels, seeds, questions and budget are the same, and that
+both start from the same weights is checked. A test holds docs/beyond.md to what --tables writes.
 """
 
 from __future__ import annotations
@@ -50,7 +48,8 @@ ARMS = {
     "tutors_alone": "**tutors alone, without traces**",
     OURS: "**tutored RS-GRPO**",
 }
-LEVELS = {"weak": "weak", "demo": "middle", "strong": "strong"}
+RECIPES = ("beyond", "beyond_screening", "beyond_harder", "beyond_experts")
+LEVELS = {"weak": "weak", "demo": "middle", "strong": "strong", "harder": "four digits"}
 Cells = Mapping[tuple[str, str, int], Mapping[str, Any]]
 """(level, arm, seed) -> cell"""
 
@@ -148,6 +147,30 @@ def speed_table(cells: Cells) -> str:
     return "\n".join(lines)
 
 
+def seconds_table(cells: Cells, level: str) -> str:
+    """The plain prompt on validation when each arm has trained as many seconds as MEML-GRPO did in all, seed by seed.
+
+    An arm that ended before stays where it was. Only where all of a seed's cells ran on one machine at one time.
+    """
+    lines = [
+        "| arm | seeds | seconds in all, MEML-GRPO's = 1 | plain after MEML-GRPO's seconds, % |",
+        "|---|---|---|---|",
+    ]
+    for arm in ("grpo_plain", "ampo_plain", "meml_tuned", "tutors_alone", OURS):
+        if not (seeds := sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})):
+            continue
+        ends = [cells[level, "meml_tuned", s]["seconds"] for s in seeds]
+        took = [cells[level, arm, s]["seconds"] for s in seeds]
+        points = [cells[level, arm, s]["validation"] for s in seeds]
+        reached = [
+            float(np.interp(end, [p["seconds"] for p in its], [p["plain"] for p in its]))
+            for end, its in zip(ends, points, strict=True)
+        ]
+        ratio = fmean(one / end for one, end in zip(took, ends, strict=True))
+        lines.append(f"| {ARMS[arm]} | {len(seeds)} | {ratio:.2f} | {100 * fmean(reached):.1f} |")
+    return "\n".join(lines)
+
+
 def family_table(cells: Cells, level: str) -> str:
     """Accuracy by family before and after: what the student gained, and what any prompt could do and can."""
     seeds = seeds_of(cells, level, OURS)
@@ -200,7 +223,7 @@ def dots(axes: Axes, cells: Cells, level: str) -> None:
     panel(axes, list(cells.values()), level, "plain", run, accent=OURS)
     oracle = fmean(value(cells, level, "mef", s, "oracle") for s in seeds_of(cells, level, "mef"))
     axes.axvline(oracle, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_title(f"plain prompt, {LEVELS[level]} warm-up", loc="left", fontsize=10, color=INK)
+    axes.set_title(f"plain prompt, {LEVELS[level]}", loc="left", fontsize=10, color=INK)
     axes.set_xlabel("accuracy on test, %; dotted: oracle before RL", fontsize=9, color=MUTED)
 
 
@@ -229,6 +252,7 @@ def tables(cells: Cells, screened: Mapping[str, Any]) -> dict[str, str]:
     }
     return {f"{name} {level}": make(level) for level in levels for name, make in made.items()} | {
         "speed": speed_table(cells),
+        "seconds": seconds_table(cells, "harder"),
         "screening": screening_table(screened),
     }
 
@@ -245,23 +269,21 @@ def written(page: str, blocks: Mapping[str, str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", nargs="?", choices=RECIPES, default=RECIPES[0])
     parser.add_argument("--workers", type=int, default=2, help="processes at a time, one thread each")
     parser.add_argument("--only", nargs="+", default=(), metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=(), metavar="SEED")
     parser.add_argument("--level", nargs="+", default=(), metavar="LEVEL")
-    other = parser.add_mutually_exclusive_group()
-    other.add_argument("--screening", action="store_true", help="the arms and seeds on which it was chosen")
-    other.add_argument("--harder", action="store_true", help="four digits, three seeds, all arms on one machine")
     parser.add_argument("--tables", action="store_true", help="run nothing")
     chosen = parser.parse_args()
-    name = "beyond_screening" if chosen.screening else "beyond_harder" if chosen.harder else "beyond"
     try:
         if not chosen.tables:
-            recipe = ROOT / "recipes" / f"{name}.yaml"
+            recipe = ROOT / "recipes" / f"{chosen.which}.yaml"
             limits = {"only": chosen.only, "seeds": chosen.seeds, "levels": chosen.level}
             found = compare(recipe, workers=chosen.workers, watch=tell, **limits)
             return 1 if found["failed"] else 0
-        cells, screened = together(read("ablation"), read("beyond")), read("beyond_screening")
+        cells = together(read("ablation"), read("beyond"), read("beyond_harder"))
+        screened = read("beyond_screening")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -71,8 +71,22 @@ def test_tokens_until_meml_grpos_end(load: Load) -> None:
     beyond = load("beyond")
     cells = beyond.together(ABLATION, BEYOND)
     rows = beyond.speed_table(cells).splitlines()
-    assert rows[-1] == "| **tutored RS-GRPO** | – | 88 % | – |"
-    assert "| GRPO on the plain prompt | – | not reached | – |" in rows
+    assert rows[-1] == "| **tutored RS-GRPO** | – | 88 % | – | – |"
+    assert "| GRPO on the plain prompt | – | not reached | – | – |" in rows
+
+
+def test_arms_at_the_seconds_that_meml_grpo_took(load: Load) -> None:
+    """A run that is twice as fast stays where it ended; one that is half as fast is taken at its middle."""
+    lines = {f: [{"num_tokens": n, "seconds": n * f, "plain": n / 100} for n in (0, 50, 100)] for f in (0.5, 1.0, 2.0)}
+    took = {"ampo_plain": 0.5, "meml_tuned": 1.0, "tutored": 2.0}
+    given = {"cells": [cell(arm, 1, 1.0, validation=lines[f], seconds=100 * f) for arm, f in took.items()]}
+    beyond = load("beyond")
+    rows = beyond.seconds_table(beyond.together(given), "demo").splitlines()
+    assert rows[2:] == [
+        "| AMPO on the plain prompt | 1 | 0.50 | 100.0 |",
+        "| MEML-GRPO, tuned | 1 | 1.00 | 100.0 |",
+        "| **tutored RS-GRPO** | 1 | 2.00 | 50.0 |",
+    ]
 
 
 def test_curves_are_read_between_evaluations(load: Load) -> None:
@@ -110,9 +124,13 @@ def test_picture(load: Load) -> None:
     ]
 
 
+def committed(beyond: ModuleType) -> Any:
+    return beyond.together(*map(beyond.read, ("ablation", "beyond", "beyond_harder")))
+
+
 def test_the_docs_show_the_committed_results(load: Load) -> None:
     beyond = load("beyond")
-    cells = beyond.together(beyond.read("ablation"), beyond.read("beyond"))
+    cells = committed(beyond)
     page = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
     assert beyond.written(page, beyond.tables(cells, beyond.read("beyond_screening"))) == page
     assert page.count("<!-- end -->") >= 6
@@ -120,7 +138,7 @@ def test_the_docs_show_the_committed_results(load: Load) -> None:
 
 def test_prose_has_the_committed_figures(load: Load) -> None:
     beyond = load("beyond")
-    cells = beyond.together(beyond.read("ablation"), beyond.read("beyond"))
+    cells = committed(beyond)
     rows = beyond.comparisons(cells, "demo")
     prose = [(ROOT / name).read_text(encoding="utf-8").replace("\n", " ") for name in ("README.md", "docs/beyond.md")]
     told = ("plain after − oracle before", "plain: ours − MEML-GRPO, tuned", "plain: ours − longer warm-up")
@@ -139,7 +157,7 @@ def shown(one: dict[str, Any]) -> str:
 
 def test_the_results_are_of_one_machine_and_name_their_versions(load: Load) -> None:
     beyond = load("beyond")
-    for name in ("beyond", "beyond_screening"):
+    for name in ("beyond", "beyond_screening", "beyond_harder"):
         found = beyond.read(name)
         assert found["machine"]
         assert found["versions"]

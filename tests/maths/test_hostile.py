@@ -49,7 +49,7 @@ def survive(count: int, seed: int) -> None:
 
 
 def test_hostile_answers_are_survived() -> None:
-    survive(300, seed=0)
+    survive(150, seed=0)
 
 
 @pytest.mark.long
