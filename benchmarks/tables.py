@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py [--level demo]
 
-Reads benchmarks/results/ablation.json, and for the parts of the method ablation_first.json. A test holds
+Reads benchmarks/results/ablation.json, and for the parts of the method ablation_parts.json. A test holds
 README.md to what this prints.
 """
 
@@ -12,12 +12,10 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
-FIRST = RESULTS.with_name("ablation_first.json")
-"""The first run, before the step was made fast: fewer seeds, but also the parts of the method."""
+PARTS_RESULTS = RESULTS.with_name("ablation_parts.json")
 COLUMNS = {
     "plain": "plain",
     "mean": "mean",
@@ -34,15 +32,20 @@ ARMS = {
     "grpo_all_experts": "GRPO, all experts",
     "meml_tuned": "**MEML-GRPO, tuned**",
     "meml_published": "**MEML-GRPO, published**",
-    "hsft": "tuned, buffer only",
-    "hsft_x4": "tuned, buffer only, λ₂ = 2, B = 32",
-    "hsft_truth": "tuned, buffer only, ground-truth solutions",
-    "iml": "tuned, mutual learning only",
     "grpo_plain": "control: GRPO on the plain prompt",
-    "grpo_best_expert": "control: GRPO on the best prompt",
-    "one_prompt_x24": "control: best prompt, 24 answers",
     "rft_plain": "control: RFT on the plain prompt",
     "mef_longer": "control: longer warm-up",
+}
+PARTS = {
+    "mef": "before RL (warm-up)",
+    "grpo_all_experts": "GRPO, all experts",
+    "hsft": "tuned, buffer only",
+    "iml": "tuned, mutual learning only",
+    "meml_tuned": "**MEML-GRPO, tuned**",
+    "hsft_truth": "tuned, buffer only, ground-truth solutions",
+    "hsft_x4": "tuned, buffer only, λ₂ = 2, B = 32",
+    "grpo_best_expert": "control: GRPO on the best prompt",
+    "one_prompt_x24": "control: best prompt, 24 answers",
     "single_sft_grpo": "control: one expert all the way",
 }
 
@@ -91,20 +94,6 @@ def rows_of(level: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [level["primary"], *level["controls"]]
 
 
-PARTS = ("grpo_all_experts", "hsft", "iml", "meml_tuned", "hsft_truth", "hsft_x4", "single_sft_grpo")
-
-
-def parts_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and best prompt of the method's parts, on the demo level's seeds that all of them have."""
-    found = {(c["arm"], c["seed"]): c["metrics"] for c in cells if c["level"] == "demo" and c["arm"] in PARTS}
-    seeds = sorted(s for s in {seed for _, seed in found} if all((arm, s) in found for arm in PARTS))
-    lines = [f"| %, seeds {', '.join(map(str, seeds))} | mean | best |", "|---|---|---|"]
-    for arm in PARTS:
-        means = [100 * fmean(found[arm, s][name]["value"] for s in seeds) for name in ("mean", "best")]
-        lines.append(f"| {ARMS[arm]} | {means[0]:.1f} | {means[1]:.1f} |")
-    return "\n".join(lines)
-
-
 def difference(one: Mapping[str, Any]) -> str:
     """A paired difference in points with its 95 % interval over seeds."""
     if one["difference"] is None:
@@ -139,10 +128,10 @@ def row_title(one: Mapping[str, Any], primary: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="demo")
-    results, first = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, FIRST))
-    level = results["levels"][parser.parse_args().level]
-    levels, parts = levels_table(results["levels"]), parts_table(first["cells"])
-    print(arms_table(level), differences_table(level), levels, parts, sep="\n\n")
+    results, parts = (json.loads(path.read_text(encoding="utf-8"))["levels"] for path in (RESULTS, PARTS_RESULTS))
+    level = results[parser.parse_args().level]
+    print(arms_table(level), differences_table(level), levels_table(results), sep="\n\n", end="\n\n")
+    print(arms_table(parts["demo"], PARTS), differences_table(parts["demo"], ("primary", "controls")), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def test_readme_shows_the_committed_tables(tables: ModuleType) -> None:
     assert tables.arms_table(level) in readme
     assert tables.differences_table(level) in readme
     assert tables.levels_table(results["levels"]) in readme
-    assert tables.parts_table(json.loads(tables.FIRST.read_text(encoding="utf-8"))["cells"]) in readme
+    parts = json.loads(tables.PARTS_RESULTS.read_text(encoding="utf-8"))["levels"]["demo"]
+    assert tables.arms_table(parts, tables.PARTS) in readme
+    assert tables.differences_table(parts, ("primary", "controls")) in readme
 
 
 def test_a_table_row_by_hand(tables: ModuleType) -> None:

@@ -66,11 +66,12 @@ def traces_used(recipe: Recipe, stage: str, lines: Sequence[Mapping[str, Any]]) 
 
 
 def used(lines: Sequence[Mapping[str, Any]], what: str) -> int:
-    """The rows, or tokens, of worked answers that steps used, whichever way they came in: a spent buffer, or groups.
+    """The rows, or tokens, of worked answers that steps used, whichever way they came in: a spent buffer, groups,
+    or lessons.
 
     Once a step, however many updates it has; a trace in a group that is all right counts, although it has no credit.
     """
-    return int(sum(line.get(f"{way}/{what}", 0) for line in lines for way in ("hard_buffer", "traces")))
+    return int(sum(line.get(f"{way}/{what}", 0) for line in lines for way in ("hard_buffer", "traces", "tutoring")))
 
 
 def validation(evaluations: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

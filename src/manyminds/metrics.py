@@ -20,8 +20,6 @@ class Metrics:
         "groups/refused",
         "mutual/pairs",
         "hard_buffer/inserts",
-        "traces/rows",
-        "traces/tokens",
     )
     OF_EVERY_UPDATE = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
     OF_THE_DRAW = ("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max")

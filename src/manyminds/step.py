@@ -62,6 +62,7 @@ def training_step(
     #    replaced, and count as sampled.
     groups: tuple[Group, ...] = ()
     scores: Scores = {}
+    everything: tuple[Rollout, ...] = ()
     for attempt in range(method.rounds):
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
@@ -70,13 +71,14 @@ def training_step(
         asks = [ask for group in by_question(first) for ask in method.follow_up(group, memory, progress)]
         again, more = answered(asks, sampler, judge, f"{place}/follow-up")
         fresh = by_question(first + more)
-        metrics.sampled([*drawn, *again])
+        everything += (*drawn, *again)
         scores = {**scores, **scored(policy, method.wants(fresh))}
         usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         metrics.add({"groups/refused": float(len(fresh) - len(usable))})
         groups += usable
         if len(groups) >= method.questions_per_step:
             break
+    metrics.sampled(everything)
     groups = method.credit(groups, memory, progress)
     metrics.add(of_groups(groups))
 

@@ -41,7 +41,7 @@ BEYOND = {"cells": [cell("tutored", seed, 0.9 + seed / 100, 0.95, **families(0.8
 
 
 def test_accuracies_and_differences(load: Load) -> None:
-    beyond = load("beyond")
+    beyond = load("beyond_tables")
     cells = beyond.together(ABLATION, BEYOND)
     rows = beyond.accuracy_table(cells, "demo").splitlines()
     assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [
@@ -68,7 +68,7 @@ def test_arms_that_started_elsewhere_are_refused(load: Load) -> None:
 
 def test_tokens_until_meml_grpos_end(load: Load) -> None:
     """The line to 91.5 % crosses 80 % at 87.4 tokens of 100; GRPO's ends at 70 %."""
-    beyond = load("beyond")
+    beyond = load("beyond_tables")
     cells = beyond.together(ABLATION, BEYOND)
     rows = beyond.speed_table(cells).splitlines()
     assert rows[-1] == "| **tutored RS-GRPO** | – | 88 % | – | – |"
@@ -80,29 +80,43 @@ def test_arms_at_the_seconds_that_meml_grpo_took(load: Load) -> None:
     lines = {f: [{"num_tokens": n, "seconds": n * f, "plain": n / 100} for n in (0, 50, 100)] for f in (0.5, 1.0, 2.0)}
     took = {"ampo_plain": 0.5, "meml_tuned": 1.0, "tutored": 2.0}
     given = {"cells": [cell(arm, 1, 1.0, validation=lines[f], seconds=100 * f) for arm, f in took.items()]}
-    beyond = load("beyond")
+    beyond = load("beyond_tables")
     rows = beyond.seconds_table(beyond.together(given), "demo").splitlines()
     assert rows[2:] == [
-        "| AMPO on the plain prompt | 1 | 0.50 | 100.0 |",
-        "| MEML-GRPO, tuned | 1 | 1.00 | 100.0 |",
-        "| **tutored RS-GRPO** | 1 | 2.00 | 50.0 |",
+        "| AMPO on the plain prompt | 0.50 | 100.0 | 100.0 |",
+        "| MEML-GRPO, tuned | 1.00 | 100.0 | 100.0 |",
+        "| **tutored RS-GRPO** | 2.00 | 50.0 | 50.0 |",
     ]
 
 
 def test_curves_are_read_between_evaluations(load: Load) -> None:
-    beyond = load("beyond")
+    beyond = load("beyond_tables")
     cells = beyond.together(ABLATION)
     assert beyond.curve(cells, "demo", "meml_tuned", [0, 25, 75, 100, 999]) == pytest.approx([0, 20, 60, 80, 80])
 
 
 def test_families_and_screening(load: Load) -> None:
-    beyond = load("beyond")
+    beyond = load("beyond_tables")
     rows = beyond.family_table(beyond.together(ABLATION, BEYOND), "demo").splitlines()
     assert rows[0].startswith("| %, 2 seeds |")
     assert rows[2:] == ["| addition | 50.0 | 87.5 | 75.0 | 100.0 |"]
     rows = beyond.screening_table(ABLATION).splitlines()
     assert rows[0] == "| plain, % | demo, seed 1 | demo, seed 2 |"
     assert rows[-2:] == ["| `grpo_plain` | 70.0 |  |", "| oracle before RL | 71.0 | 72.0 |"]
+
+
+def test_pass_at_k_of_every_model_that_was_asked(load: Load) -> None:
+    def model(name: str, value: float) -> dict[str, Any]:
+        return {"name": name, "pass_at": {"plain": {k: {"value": value} for k in ("1", "8", "32")}}}
+
+    analyses = {
+        "7": {"models": [model("tutored", 0.5), model("warmup", 0.25)]},
+        "8": {"models": [model("warmup", 1.0)]},
+    }
+    assert load("beyond_tables").pass_table(analyses).splitlines()[2:] == [
+        "| before RL (warm-up) | 25.0 | 25.0 | 25.0 | 100.0 | 100.0 | 100.0 |",
+        "| **tutored RS-GRPO** | 50.0 | 50.0 | 50.0 |  |  |  |",
+    ]
 
 
 def test_blocks_are_put_into_the_page(load: Load) -> None:
@@ -132,22 +146,31 @@ def test_the_docs_show_the_committed_results(load: Load) -> None:
     beyond = load("beyond")
     cells = committed(beyond)
     page = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
-    assert beyond.written(page, beyond.tables(cells, beyond.read("beyond_screening"))) == page
-    assert page.count("<!-- end -->") >= 6
+    blocks = beyond.tables(cells, beyond.read("beyond_screening"), beyond.read("beyond_pass_at"))
+    assert beyond.written(page, blocks) == page
+    assert {name for name in blocks if f"<!-- {name} -->" not in page} == {"families weak", "families harder"}
 
 
 def test_prose_has_the_committed_figures(load: Load) -> None:
     beyond = load("beyond")
     cells = committed(beyond)
-    rows = beyond.comparisons(cells, "demo")
+    rows = load("beyond_tables").comparisons(cells, "demo")
     prose = [(ROOT / name).read_text(encoding="utf-8").replace("\n", " ") for name in ("README.md", "docs/beyond.md")]
     told = ("plain after − oracle before", "plain: ours − MEML-GRPO, tuned", "plain: ours − longer warm-up")
     for name in told:
         assert all(shown(rows[name]) in text.replace(" points [", " [") for text in prose), name
     assert shown(rows["plain: ours − AMPO on the plain prompt"]) in prose[1]
-    for arm, outcome in (("tutored", "plain"), ("mef", "oracle")):
-        mean = fmean(beyond.value(cells, "demo", arm, s, outcome) for s in beyond.seeds_of(cells, "demo", arm))
+    for level, arm, outcome in (
+        ("demo", "tutored", "plain"),
+        ("demo", "mef", "oracle"),
+        ("harder", "tutored", "plain"),
+        ("harder", "mef", "oracle"),
+        ("harder", "tutors_alone", "plain"),
+    ):
+        mean = fmean(beyond.value(cells, level, arm, s, outcome) for s in beyond.seeds_of(cells, level, arm))
         assert all(f"{mean:.1f} %" in text for text in prose)
+    harder = load("beyond_tables").comparisons(cells, "harder")["plain after − oracle before"]
+    assert all(shown(harder) in text.replace(" points [", " [") for text in prose)
 
 
 def shown(one: dict[str, Any]) -> str:
@@ -155,7 +178,7 @@ def shown(one: dict[str, Any]) -> str:
     return f"{one['difference']:.1f} [{one['low']:+.1f}, {one['high']:+.1f}]".replace("-", "−")
 
 
-def test_the_results_are_of_one_machine_and_name_their_versions(load: Load) -> None:
+def test_the_results_name_their_machine_and_versions(load: Load) -> None:
     beyond = load("beyond")
     for name in ("beyond", "beyond_screening", "beyond_harder"):
         found = beyond.read(name)

@@ -20,6 +20,7 @@ from manyminds.methods.compose import Composed
 from manyminds.records import Answers, Group, Progress, Prompt, Question, Rollout, Scored
 from manyminds.rewards import Judge
 from manyminds.run import train
+from manyminds.step import by_question
 
 ROOT = Path(__file__).parents[2]
 NOW = Progress(1, 0.0)
@@ -94,6 +95,9 @@ def test_who_had_nothing_right_is_asked_again() -> None:
     asked = method.follow_up(group(one=[1, 0], two=[0, 0]), method.initial_memory(), NOW)
     assert [(ask.prompt.expert, ask.n) for ask in asked] == [("two", 3)]
     assert [ask.n for ask in method.asks_if_all_fail(group(one=[0]).question)] == [8, 8, 3, 3]
+    (first,), (second,) = (group(one=row).answers for row in ([0, 0], [1, 0]))
+    (joined,) = by_question(first.scored + second.scored)
+    assert advantages(method, joined) == [[-0.25, -0.25, 0.75, -0.25]]
 
 
 def test_the_method_may_be_a_part_too() -> None:

@@ -6,6 +6,7 @@ A (direction), A2 (estimator) and E (comparison) are among the golden numbers, i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -82,6 +83,10 @@ def test_c_over_the_whole_step_only_questions_that_all_were_asked_count() -> Non
     lesson = lesson_of(meml(mutual_pairing="step"), some)
     assert {e.group_id for e in of_kind(lesson, "borrowed")} == {("q", "e1")}
     assert lesson.metrics["mutual/gap"] == 0.5
+    other = group([[1.0], [0.0]], name="qq")
+    apart = [group([[1.0, 1.0]], name="q"), replace(other, answers=other.answers[1:])]
+    metrics = lesson_of(meml(mutual_pairing="step"), apart).metrics
+    assert (metrics["mutual/pairs"], metrics["mutual/skipped_tie"]) == (0, 2)
 
 
 @pytest.mark.parametrize("ties", ["lowest", "random"])

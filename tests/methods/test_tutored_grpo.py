@@ -138,7 +138,7 @@ def test_where_no_tutor_is_right_a_trace_teaches() -> None:
     scores = {span.key: SpanScore((-float(span.ids[0] != 701),)) for span in spans}
     lesson = method.learn([failed], scores, method.initial_memory(), Random(0), START)
     assert [(row.ids, row.planes) for row in of_kind(lesson, "lesson")] == [((701,), {})]
-    assert (lesson.metrics["tutoring/by_traces"], lesson.metrics["traces/tokens"]) == (1, 1)
+    assert (lesson.metrics["tutoring/by_traces"], lesson.metrics["tutoring/tokens"]) == (1, 1)
     assert lessons(tutored(traces="never"), failed) == []
     assert (tutored().needs, tutored(traces="never").needs) == ({"traces"}, frozenset())
 
@@ -259,13 +259,12 @@ def test_tutors_that_do_not_learn_are_the_bases_to_choose() -> None:
         method.settled(EXPERTS, 4)
 
 
-def test_traces_of_two_layers_are_counted_together() -> None:
+def test_what_it_learns_of_traces_is_told_beside_what_another_does() -> None:
     method = tutored(traces="first", choice="first", parts=(RLPlus(experts=("e1", "e2")),))
-    memory = method.initial_memory()
-    shaped = method.shape((group([[0, 0], [1, 0]]),), {}, memory, START)
-    (lesson, *traces) = [row.kind for row in learnt(method, *shaped).updates[0].examples if row.kind != "sampled"]
-    assert (lesson, traces) == ("lesson", ["trace", "trace"])
-    assert learnt(method, *shaped).metrics["traces/rows"] == 3.0
+    shaped = method.shape((group([[0, 0], [1, 0]]),), {}, method.initial_memory(), START)
+    lesson = learnt(method, *shaped)
+    assert [row.kind for row in lesson.updates[0].examples if row.kind != "sampled"] == ["lesson", "trace", "trace"]
+    assert (lesson.metrics["tutoring/rows"], lesson.metrics["traces/rows"]) == (1, 2)
 
 
 def test_an_unknown_student_is_refused() -> None:

@@ -64,6 +64,7 @@ def test_metrics_are_of_all_that_is_judged_in_a_step() -> None:
     judge(answers("#3"))  # what is asked again
     assert judge.metrics["rewards/exact_answer/mean"] == 0.75
     judge.begin(TrainerState(1, 9))
+    assert judge.metrics == {}
     judge(answers("#3"))
     assert judge.metrics["rewards/exact_answer/mean"] == 0.0
 

@@ -27,7 +27,6 @@ import torch
 from manyminds.errors import UserError
 from manyminds.methods.grpo import GRPO
 from manyminds.methods.method import Method
-from manyminds.metrics import Metrics
 from manyminds.objective import Term
 from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 
@@ -192,7 +191,7 @@ class Composed:
     ) -> Lesson:
         """The layers' lessons as one: their first updates unite, further ones follow in pairs; memory by layer."""
         updates: tuple[Update, ...] = ()
-        metrics = Metrics()
+        metrics: dict[str, float] = {}
         memories = []
         made: frozenset[str] = frozenset()
         for layer, its in zip(self.layers, memory, strict=True):
@@ -207,8 +206,8 @@ class Composed:
             )
             made |= {term.kind for term in layer.terms(progress)}
             memories.append(lesson.memory)
-            metrics.add(lesson.metrics)
-        return Lesson(tuple(u for u in updates if u.examples), tuple(memories), metrics.values)
+            metrics |= lesson.metrics
+        return Lesson(tuple(u for u in updates if u.examples), tuple(memories), metrics)
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
         return tuple(term for _, term in self._terms(progress).values())

@@ -19,6 +19,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -179,17 +180,17 @@ class MEMLGRPO(GRPO):
         return tuple(rows), {**told, **({"mutual/gap": sum(gaps) / len(gaps)} if gaps else {})}
 
     def pairs(self, groups: Sequence[Group], rng: random.Random) -> list[tuple[Answers, Answers, float]]:
-        """(E+, E-, by how much E+ leads) of each group: by mean verdict on the question, or over all of the step's
-        questions that every expert was asked."""
+        """(E+, E-, by how much E+ leads) of each group: by mean verdict on the question, or over those of the
+        step's questions that all of its prompts were asked; without one, nobody leads."""
         if self.mutual_pairing == "question":
             means = [[answers.mean for answers in group.answers] for group in groups]
         else:
             everyone = {answers.expert for group in groups for answers in group.answers}
             shared = [group for group in groups if {answers.expert for answers in group.answers} == everyone]
             each: dict[str, list[float]] = {}
-            for answers in (answers for group in shared or groups for answers in group.answers):
+            for answers in (answers for group in shared for answers in group.answers):
                 each.setdefault(answers.expert, []).append(answers.mean)
-            means = [[sum(each[a.expert]) / len(each[a.expert]) for a in group.answers] for group in groups]
+            means = [[fmean(each.get(a.expert, [0.0])) for a in group.answers] for group in groups]
         return [
             (
                 group.answers[self.pick(row, max(row), rng)],

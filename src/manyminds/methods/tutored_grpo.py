@@ -117,7 +117,7 @@ class TutoredGRPO(GRPO):
         """
         if not self.tutors_learn:
             raise UserError(
-                f"method.with: `tutors_learn: false` has no effect under '{base.name}', which learns from all answers; "
+                f"method.with: `tutors_learn: false` has no effect under '{base.name}', which says who learns; "
                 "make 'tutored_grpo' the base, or leave it out"
             )
         given = "answers_per_prompt" in self.model_fields_set
@@ -213,8 +213,8 @@ class TutoredGRPO(GRPO):
             "tutoring/stuck": float(sum(self.stuck_on(group) is not None for group in groups)),
             "tutoring/by_tutors": float(sum(isinstance(its[0], Rollout) for its in chosen if its)),
             "tutoring/by_traces": float(sum(isinstance(its[0], Trace) for its in chosen if its)),
-            "traces/rows": float(len(traces)),
-            "traces/tokens": float(sum(len(trace.ids) for trace in traces)),
+            "tutoring/rows": float(len(traces)),
+            "tutoring/tokens": float(sum(len(trace.ids) for trace in traces)),
         }
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:

@@ -85,6 +85,7 @@ class Judge:
         """A step of a run begins."""
         self.state = state
         self._of_step.clear()
+        self.metrics = {}
 
     def close(self) -> None:
         """End the worker processes; the next call starts others."""
