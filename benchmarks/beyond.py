@@ -80,7 +80,7 @@ def ways(axes: Axes, cells: Cells, level: str) -> None:
             at = [most * i / 40 for i in range(41)]
             title = ARMS[arm].replace("*", "")
             axes.plot([t / 1e6 for t in at], curve(cells, level, arm, at), line, color=colour, label=title)
-    axes.set_xlabel("sampled tokens, millions; plain prompt on validation, %", fontsize=9, color=MUTED)
+    axes.set_xlabel("sampled tokens, millions; validation, %", fontsize=9, color=MUTED)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     cleared(axes, "both")

@@ -27,7 +27,7 @@ ARMS = {
     "tutors_alone": "**tutors alone, without traces**",
     OURS: "**tutored RS-GRPO**",
 }
-LEVELS = {"weak": "weak", "demo": "middle", "strong": "strong", "harder": "four digits"}
+LEVELS = {"weak": "weak warm-up", "demo": "middle warm-up", "strong": "strong warm-up", "harder": "four digits"}
 Cells = Mapping[tuple[str, str, int], Mapping[str, Any]]
 """(level, arm, seed) -> cell"""
 
