@@ -130,10 +130,8 @@ def seconds_table(cells: Cells, level: str) -> str:
 
     An arm that ended before stays where it was. Only where all of a seed's cells ran on one machine at one time.
     """
-    lines = [
-        "| arm | seeds | seconds in all, MEML-GRPO's = 1 | plain after MEML-GRPO's seconds, % |",
-        "|---|---|---|---|",
-    ]
+    head = "| arm | seconds in all, MEML-GRPO's = 1 | plain after MEML-GRPO's seconds, % | seed by seed |"
+    lines = [head, "|---|---|---|---|"]
     for arm in ("grpo_plain", "ampo_plain", "meml_tuned", "tutors_alone", OURS):
         if not (seeds := sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})):
             continue
