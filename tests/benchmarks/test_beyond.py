@@ -82,6 +82,7 @@ def test_arms_at_the_seconds_that_meml_grpo_took(load: Load) -> None:
     given = {"cells": [cell(arm, 1, 1.0, validation=lines[f], seconds=100 * f) for arm, f in took.items()]}
     beyond = load("beyond_tables")
     rows = beyond.seconds_table(beyond.together(given), "demo").splitlines()
+    assert rows[0].count("|") == rows[2].count("|")
     assert rows[2:] == [
         "| AMPO on the plain prompt | 0.50 | 100.0 | 100.0 |",
         "| MEML-GRPO, tuned | 1.00 | 100.0 | 100.0 |",
