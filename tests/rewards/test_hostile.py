@@ -115,14 +115,14 @@ def test_failures_are_kept_in_the_runs_folder(tmp_path: Path) -> None:
             judge.begin(TrainerState(step, 9))
             judge(rollouts("raise", "#2", "\ud800" + "string"))
             judge(rollouts(*["raise"] * (QUARANTINE // 2 - 1)))
-            assert judge.metrics["verifier/errors"] == QUARANTINE // 2 - 1
+            assert judge.metrics["verifier/errors"] == QUARANTINE // 2
             assert len(judge.quarantine) == QUARANTINE // 2
     rows = read_jsonl(tmp_path / "run" / "quarantine.jsonl")
     assert len(rows) == QUARANTINE
     assert rows[0] == judge.quarantine[0] | {"step": 2}
     assert {row["step"] for row in rows} == {2, 3}
     assert {row["response"] for row in rows} == {"raise"}
-    assert judge.metrics["verifier/errors"] == QUARANTINE // 2 - 1
+    assert judge.metrics["verifier/errors"] == QUARANTINE // 2
 
 
 def test_the_run_ends_at_the_first_error_or_the_rate(tmp_path: Path) -> None:
