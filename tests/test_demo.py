@@ -149,7 +149,8 @@ def test_the_third_arm_ends_with_half_the_tokens(tmp_path: Path) -> None:
 def test_the_third_arm_is_told_by_what_it_is_for() -> None:
     found = {arm: {"metrics": {"plain": {"value": v}}} for arm, v in (("tutored_rs_grpo", 0.9), ("meml_grpo", 0.84))}
     text = of_the_student({**found, "mef": {"metrics": {"oracle": {"value": 0.823}}}})
-    assert "right on 90.0 % there, MEML-GRPO on 84.0 %; any of the three experts was on 82.3 % before" in text
+    assert "right on 90.0 % there, MEML-GRPO on 84.0 %; " in text
+    assert "one at least of the three experts was on 82.3 % before, the oracle" in text
 
 
 def test_a_shipped_model_that_was_changed_is_refused(

@@ -283,7 +283,7 @@ def of_the_student(found: Mapping[str, Any]) -> str:
     return (
         "Tutored RS-GRPO trains the plain prompt alone, with half the tokens: it is right on "
         f"{plain['tutored_rs_grpo']:.1f} % there, MEML-GRPO on {plain['meml_grpo']:.1f} %; "
-        f"any of the three experts was on {oracle:.1f} % before (docs/beyond.md)."
+        f"one at least of the three experts was on {oracle:.1f} % before, the oracle (docs/beyond.md)."
     )
 
 
