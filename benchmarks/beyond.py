@@ -128,7 +128,7 @@ def main() -> int:
             found = compare(recipe, workers=chosen.workers, watch=tell, **limits)
             return 1 if found["failed"] else 0
         cells = together(read("ablation"), read("beyond"), read("beyond_harder"))
-        screened, analyses = read("beyond_screening"), read("beyond_pass_at")
+        screened, analyses = read("beyond_screening"), read("beyond_pass_at")["seeds"]
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

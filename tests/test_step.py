@@ -101,6 +101,8 @@ def test_refused_groups_are_replaced_and_count_as_sampled(rounds: int, asked: in
     assert metrics["trained_rows"] == 6 * usable
     assert metrics["groups/mixed"] == 1.0
     assert metrics["sampled_tokens"] == sum(len(r.ids) for r in sampler.drawn)
+    # Also of the answers that were refused.
+    assert metrics["completions/mean_length"] == pytest.approx(metrics["sampled_tokens"] / len(sampler.drawn))
 
 
 def test_what_is_asked_again_is_drawn_anew() -> None:

@@ -138,6 +138,7 @@ class MEMLGRPO(GRPO):
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
     ) -> Lesson:
+        """Every answer for its prompt, the best expert's right ones for the worst, and what the buffer gives back."""
         own = super().examples(groups, scores, memory, rng, progress)
         borrowed, mutual = self.mutual(groups, rng)
         entered = self.hard(groups, rng)

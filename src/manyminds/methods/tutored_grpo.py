@@ -180,6 +180,7 @@ class TutoredGRPO(GRPO):
     def examples(
         self, groups: Sequence[Group], scores: Scores, memory: Any, rng: random.Random, progress: Progress
     ) -> Lesson:
+        """Every answer for its own prompt, and a right one of another where the student is stuck."""
         learners = {self.student, *(self.tutors if self.tutors_learn else ())}
         learning = [replace(g, answers=tuple(a for a in g.answers if a.expert in learners)) for g in groups]
         own = super().examples(learning, scores, memory, rng, progress)
