@@ -47,7 +47,7 @@ def manyminds(
 
     \b
     To begin:
-      manyminds demo --quick                            under a minute, no GPU
+      manyminds demo --quick                            about a minute, no GPU
       manyminds init                                    a first recipe for your model and your questions
       manyminds check recipes/demo.yaml                 what a recipe means
       manyminds collect my.yaml                         have experts write worked answers, and verify them

@@ -189,7 +189,7 @@ def demo(
     at something else. Then three methods train it from that checkpoint: GRPO over all experts; MEML-GRPO, where the
     best expert's right answers teach the worst, with as many sampled tokens; and tutored RS-GRPO, where one prompt is
     taught where it is stuck, with half of them. Minutes on two cores, no GPU.
-    With --quick it starts from a shipped model and shows the early phase only, in under a minute.
+    With --quick it starts from a shipped model and shows the early phase only, in about a minute.
 
     \b
     Example:
