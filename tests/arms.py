@@ -55,6 +55,15 @@ ARMS: dict[str, dict[str, Any]] = {
         "traces": "never",
         "trust": 2.0,
     },
+    "matched_tutors": {"name": "matched_tutors", "stuck": 0.5, "traces": "never"},
+    "matched_tutors, two of them, by clusters of one": {
+        "name": "matched_tutors",
+        "stuck": 1.0,
+        "traces": "last",
+        "tutors_asked": 2,
+        "clusters": 1,
+        "decay": 0.5,
+    },
     "tutored_grpo, traces first": {"name": "tutored_grpo", "stuck": 0.5},
     "kl_to_reference": {"name": "grpo", "with": [{"name": "kl_to_reference"}]},
     "kl_to_reference, k2, two epochs": {

@@ -47,12 +47,11 @@ class Trace:
 class Question:
     """One question with its gold answer. `answer` is short; `solution` is worked text.
 
-    A conversation is in `messages`, as (role, content), with the user's last turn also in `text`; for a question that
-    is `text` alone they are empty.
+    A conversation is in `messages`, as (role, content), the user's last turn also in `text`; else they are empty.
     `prompt_ids` (a prompt per expert, and `PLAIN`), `solution_ids` and the traces' ids are filled once, when
     the question is rendered for a tokenizer; hooks only ever read them. `media` are content hashes.
-    For methods that ask for it (need "answer_spans"), `answer_ids` are the gold answer's own, and `marker_ids` what the
-    task writes before it.
+    For methods that ask for them: `answer_ids`, the gold answer's own, and `marker_ids`, what the task writes before it
+    (need "answer_spans"); `cluster`, the number of those that the model takes for alike (`question_clusters`).
     """
 
     id: str
@@ -68,6 +67,7 @@ class Question:
     messages: tuple[tuple[str, str], ...] = ()
     answer_ids: Ids = ()
     marker_ids: Ids = ()
+    cluster: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from manyminds import checkpoint, clock, yaml_text
 from manyminds.clock import Clock
+from manyminds.clusters import with_clusters
 from manyminds.config import Recipe, dump
 from manyminds.durable import understanding
 from manyminds.errors import NotFinite, UserError
@@ -52,6 +53,7 @@ def train(recipe: Recipe | str | Path, *, resume: bool = False, watch: Watch = s
     recipe = recipe.going_on(saved.state["recipe"]) if saved else recipe
     loaded = load(recipe, saved.model if saved else start, folder.path)
     with folder.held(), loaded.judge:  # its worker processes end with it
+        loaded = with_clusters(loaded, folder.path, begun=saved is not None)
         run = Run(loaded, folder, noting(folder, watch), start if saved else None)
         folder.begin(loaded.recipe, saved.step if saved else -1)
         for sentence in (*skipped, *loaded.notes):

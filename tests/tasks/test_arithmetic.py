@@ -10,7 +10,7 @@ from itertools import pairwise, product
 import pytest
 
 from manyminds.errors import UserError
-from manyminds.records import Question
+from manyminds.records import Expert, Question
 from manyminds.rewards import Judge
 from manyminds.tasks import load_task
 from manyminds.tasks.arithmetic import ANSWERS, MARKERS, WORK, arithmetic, extract, question, style
@@ -192,6 +192,22 @@ def test_all_questions_of_a_family_can_be_drawn() -> None:
     only = {"division": 1.0}
     task = arithmetic(digits=2, warmup=300, train=300, validation=60, test=60, warmup_families=only, families=only)
     assert sum(len(questions) for questions in task.splits.values()) == 720
+
+
+def test_an_expert_learns_the_style_of_its_teacher() -> None:
+    """Two of the same teacher learn the same; who has no teacher here, has no trace."""
+    experts = (Expert("first", "1", "concise"), Expert("second", "2", "concise"), Expert("structured"), Expert("mute"))
+    given = arithmetic(warmup=8, train=8, validation=6, test=9, experts=experts).splits["train"][0]
+    plain = arithmetic(warmup=8, train=8, validation=6, test=9).splits["train"][0]
+    assert list(given.traces) == ["first", "second", "structured"]
+    assert given.traces["first"] == given.traces["second"] == plain.traces["concise"]
+    assert given.traces["structured"] == plain.traces["structured"]
+
+
+def test_a_teacher_that_there_is_not() -> None:
+    told = r"experts: the teacher of 'brief' is 'concize'; did you mean 'concise'\?"
+    with pytest.raises(UserError, match=told):
+        load_task("arithmetic", (Expert("brief", "b", "concize"),))
 
 
 @pytest.mark.parametrize(

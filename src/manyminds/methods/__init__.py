@@ -24,6 +24,7 @@ METHODS: dict[str, str] = {
     "gspo": "manyminds.methods.gspo:GSPO",
     "kl_to_reference": "manyminds.methods.kl_to_reference:KLToReference",
     "luffy": "manyminds.methods.luffy:LUFFY",
+    "matched_tutors": "manyminds.methods.matched_tutors:MatchedTutors",
     "meml_grpo": "manyminds.methods.meml_grpo:MEMLGRPO",
     "pooled_baseline": "manyminds.methods.pooled_baseline:PooledBaseline",
     "position_shaping": "manyminds.methods.position_shaping:PositionShaping",

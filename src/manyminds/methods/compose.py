@@ -122,6 +122,10 @@ class Composed:
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(layer.needs for layer in self.layers))
 
+    @property
+    def question_clusters(self) -> int:
+        return max(layer.question_clusters for layer in self.layers)
+
     def initial_memory(self) -> tuple[Any, ...]:
         return tuple(layer.initial_memory() for layer in self.layers)
 

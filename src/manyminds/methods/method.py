@@ -126,6 +126,11 @@ class Method(BaseModel):
         "reference", "values", "partner", "answer_spans" (where it stands in what is drawn). Union."""
         return frozenset()
 
+    @property
+    def question_clusters(self) -> int:
+        """Into how many clusters the run sorts the training questions (`Question.cluster`); 0: into none. The most."""
+        return 0
+
     def initial_memory(self) -> Any:
         """The memory before the first step. It must survive JSON (records, tuples, numbers, strings)."""
         return None

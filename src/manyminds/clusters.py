@@ -1,0 +1,104 @@
+"""Questions sorted into clusters by what the model makes of their prompts, for methods that tell them apart.
+
+    h_q = the last hidden state at the last token of q's plain prompt, of the model as training begins
+    z_q = (h_q - mean h) / std h                                  by dimension, over all training questions
+    c_q = the nearest of K centroids of k-means on all z_q        k-means++ (Arthur and Vassilvitskii, 2007)
+
+It is the state from which the answer begins. A mean over the prompt's tokens tells which digits stand in it; this tells
+what is to be done with them. A few dimensions of a language model are far larger than all others, hence z.
+
+No label enters. The clusters are those of the model that the run began with: they are kept in its folder, and a run
+that goes on reads them there.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyminds.durable import write_json
+from manyminds.errors import UserError
+from manyminds.loading import Loaded
+from manyminds.methods.compose import Composed
+from manyminds.records import PLAIN, Question
+
+FILE = "clusters.json"
+FLOOR = 1e-9
+AT_ONCE = 32
+"""Prompts in one forward pass."""
+
+
+def with_clusters(loaded: Loaded, folder: Path, *, begun: bool) -> Loaded:
+    """The same with the `cluster` of every training question filled in, if the method asks for it.
+
+    `begun`: the run stands at a checkpoint, and its clusters in `folder`; else they are made with the loaded model and
+    written there. Raises UserError without scipy, or where the folder's are not those of these questions.
+    """
+    count = Composed(loaded.recipe.method).question_clusters
+    if not count:
+        return loaded
+    questions = loaded.questions["train"]
+    if begun:
+        found = read(folder / FILE, questions)
+    else:
+        found = clustered(embeddings(loaded.model, questions), count, loaded.recipe.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FILE, {question.id: c for question, c in zip(questions, found, strict=True)})
+    sorted_ = tuple(replace(question, cluster=c) for question, c in zip(questions, found, strict=True))
+    return replace(loaded, questions={**loaded.questions, "train": sorted_})
+
+
+def read(file: Path, questions: Sequence[Question]) -> list[int]:
+    """The clusters that a run began with. Raises UserError if they are not there, or not of these questions."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return [operator.index(known[question.id]) for question in questions]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        raise UserError(
+            f"{file}: the clusters that the run began with cannot be read ({why}); "
+            "restore the file, or start the run anew under another `arm`"
+        ) from error
+
+
+@torch.no_grad()
+def embeddings(model: Any, questions: Sequence[Question]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """What the model makes of each question's plain prompt [questions, width]: the hidden state at its end."""
+    return np.concatenate([states.double().cpu().numpy() for states in _embedded(model, questions)])
+
+
+def _embedded(model: Any, questions: Sequence[Question]) -> Iterator[Tensor]:
+    for start in range(0, len(questions), AT_ONCE):
+        prompts = [question.prompt_ids[PLAIN] for question in questions[start : start + AT_ONCE]]
+        longest = max(map(len, prompts))
+        ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=model.device)
+        mask = torch.tensor([[1] * len(p) + [0] * (longest - len(p)) for p in prompts], device=model.device)
+        states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        yield states[torch.arange(len(prompts)), mask.sum(1) - 1]
+
+
+def clustered(points: np.ndarray[Any, np.dtype[np.float64]], count: int, seed: int) -> list[int]:
+    """The cluster of each point [questions, width], numbered in the order in which they first occur; at most `count`.
+
+    Every dimension is standardised first. Raises UserError without scipy.
+    """
+    try:
+        from scipy.cluster.vq import kmeans2
+    except ImportError as error:
+        raise UserError("method.clusters: clusters need scipy; install it with manyminds[demo]") from error
+    points = (points - points.mean(0)) / (points.std(0) + FLOOR)
+    count = min(count, len(np.unique(points, axis=0)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")  # then there are fewer
+        _, found = kmeans2(points, count, iter=50, minit="++", rng=np.random.default_rng(seed))
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(found.tolist()))}
+    return [numbers[name] for name in found.tolist()]
