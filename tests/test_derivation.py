@@ -35,6 +35,30 @@ def test_rollouts_are_multiplied_out() -> None:
     assert precision == "engine.precision = float32: the default on cpu; weights are float32."
 
 
+def test_prompts_are_called_what_they_are() -> None:
+    def under(method: str, *overrides: str) -> str:
+        return derivation.of_training(seen(f"method={{{method}}}", *overrides))[0].partition(" under ")[2]
+
+    assert under("name: grpo, experts: [plain]").startswith("the plain prompt are 12 prompts; 12 prompts x 8 answers")
+    assert under("name: grpo, experts: [concise]").startswith("1 system prompt (concise) are 12 prompts")
+    assert under("name: grpo, experts: [concise, plain]").startswith("2 prompts (concise, plain) are 24 prompts")
+    without = "experts=[{name: concise}, {name: structured, system: Be structured.}]"
+    assert under("name: grpo", without, "warmup=null").startswith("2 prompts (concise, structured) are 24 prompts")
+    assert under("name: tutored_grpo, traces: never, tutor_answers: 4") == (
+        "4 prompts (plain; in a follow-up concise, deliberate, structured) are 48 prompts; 48 prompts x 4 to 8 answers "
+        "= 240 rollouts a step, in 48 groups."
+    )
+
+
+def test_who_is_asked_again_answers_into_the_same_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DEMO.parents[1] / "examples"))
+    first, *_ = derivation.of_training(seen("method={name: grpo, with: [{name: custom_method:AskAgain}]}"))
+    assert first == (
+        "12 questions under 3 system prompts (concise, deliberate, structured) are 36 prompts; 36 prompts x 16 answers "
+        "= 576 rollouts a step, in 36 groups."
+    )
+
+
 def test_what_the_recipe_sets_is_said_to_be_set() -> None:
     lines = derivation.of_training(seen("engine={answers_at_once: 100, tokens_at_once: 20000, precision: mixed}"))
     assert "engine.answers_at_once = 100: as the recipe says; the 288 rollouts take turns, 100 at a time" in lines[1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from manyminds.footprint import Footprint, readable
 from manyminds.methods.compose import Composed
 from manyminds.policy.fitting import Room, room
 from manyminds.preview import Preview, asked, engine, warm_up
+from manyminds.records import PLAIN, Ask, Progress
 from manyminds.sections import Engine
 
 
@@ -15,17 +18,19 @@ def of_training(seen: Preview) -> tuple[str, ...]:
     """Rollouts of a step, how many are drawn together, micro-batches of an update, steps of an epoch."""
     asks, method = asked(seen), Composed(seen.recipe.method)
     questions, most = method.questions_per_step, seen.recipe.sampling.max_tokens
-    prompts, rollouts = questions * len(asks), questions * sum(ask.n for ask in asks)
-    each = sorted({ask.n for ask in asks})
+    counts: Counter[str] = Counter()  # who is asked a question twice has one group of answers
+    for ask in asks:
+        counts[ask.prompt.expert] += ask.n
+    prompts, rollouts = questions * len(counts), questions * counts.total()
+    each = sorted(set(counts.values()))
     answers = f"{each[0]} answers" if len(each) == 1 else f"{each[0]} to {each[-1]} answers"
-    names = ", ".join(dict.fromkeys(ask.prompt.expert for ask in asks))
     again = f"; in up to {method.rounds} rounds, where groups are refused" if method.rounds > 1 else ""
     at_once = engine(seen)
     longest = max((len(q.prompt_ids[a.prompt.expert]) for q in seen.questions["train"] for a in asks), default=0)
     tokens = prompts * longest + rollouts * most
     epoch = len(seen.questions["train"]) / questions
     return (
-        f"{questions} questions under {len(asks)} system prompts ({names}) are {prompts} prompts; {prompts} prompts x "
+        f"{questions} questions under {_prompts(seen, asks)} are {prompts} prompts; {prompts} prompts x "
         f"{answers} = {rollouts} rollouts a step, in {prompts} groups{again}.",
         _answers(seen, at_once, rollouts),
         _tokens(seen, at_once),
@@ -35,6 +40,21 @@ def of_training(seen: Preview) -> tuple[str, ...]:
         "step at its end takes the rest from the next epoch.",
         _precision(seen, at_once),
     )
+
+
+def _prompts(seen: Preview, asks: Sequence[Ask]) -> str:
+    """Under what a question is asked; behind a semicolon whom only a follow-up asks."""
+    method = Composed(seen.recipe.method)
+    at_once = method.ask(asks[0].prompt.question, method.initial_memory(), Progress(1, 0.0))
+    first = dict.fromkeys(ask.prompt.expert for ask in at_once)
+    later = [name for name in dict.fromkeys(ask.prompt.expert for ask in asks) if name not in first]
+    names = [*first, *later]
+    if names == [PLAIN]:
+        return "the plain prompt"
+    systems = {expert.name for expert in seen.recipe.experts or () if expert.system}
+    what = "system prompt" if systems.issuperset(names) else "prompt"
+    then = f"; in a follow-up {', '.join(later)}" if later else ""
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(first)}{then})"
 
 
 def of_warmup(seen: Preview) -> tuple[str, ...]:
