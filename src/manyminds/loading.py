@@ -18,6 +18,7 @@ from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.limits import linear_parameters
 from manyminds.methods.compose import Composed
+from manyminds.needs import check_traces
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -160,13 +161,7 @@ def check_needs(recipe: Recipe, task: Task) -> None:
     question is asked, and the method does without it."""
     needs, questions = Composed(recipe.method).needs, task.splits["train"]
     answer_form(recipe, task)
-    if "traces" in needs and not any(t.reward == 1.0 for question in questions for t in question.traces.values()):
-        found = "are known to be right" if any(question.traces for question in questions) else "are there"
-        names = " with ".join(layer.name for layer in (recipe.method, *recipe.method.parts))
-        raise UserError(
-            f"task: method '{names}' learns from experts' worked answers to the training questions, and none {found}; "
-            "give the task a file of them (task.experts_file; `manyminds collect` writes one), or take another method"
-        )
+    check_traces(recipe.method, questions)
     for question in questions if "answer_spans" in needs else ():
         if not question.answer:
             raise UserError(

@@ -13,7 +13,7 @@ from manyminds.batch import weigh
 from manyminds.config import Recipe, parse
 from manyminds.errors import UserError
 from manyminds.formulas.averages import over_tokens
-from manyminds.loading import load, load_questions, render
+from manyminds.loading import check_needs, load, load_questions, render
 from manyminds.methods.external import among, right_traces
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
@@ -53,6 +53,25 @@ def test_a_task_without_traces_is_refused_before_a_model_is_opened(name: str, lo
 def test_a_task_whose_traces_are_all_wrong_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="and none are known to be right; give the task"):
         preview(own_data(tmp_path, {"name": "rl_plus"}, right=False))
+
+
+@pytest.mark.parametrize(
+    ("method", "way_out"),
+    [
+        ({"name": "tutored_grpo"}, "set `traces: never` of 'tutored_grpo', or take"),
+        ({"name": "rs_grpo", "with": [{"name": "tutored_grpo"}]}, "set `traces: never` of 'tutored_grpo', or take"),
+        ({"name": "tutored_grpo", "with": [{"name": "rl_plus"}]}, "or take"),  # which would need them still
+    ],
+)
+def test_a_method_that_can_do_without_traces_says_how(method: dict[str, Any], way_out: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        preview(own_data(tmp_path, method))
+    assert str(error.value).endswith(f"`manyminds collect` writes one), {way_out} another method")
+
+
+def test_what_the_sentence_says_is_a_way_out(tmp_path: Path) -> None:
+    recipe = own_data(tmp_path, {"name": "rs_grpo", "with": [{"name": "tutored_grpo", "traces": "never"}]})
+    check_needs(recipe, load_questions(recipe)[0])
 
 
 def test_a_parts_need_is_the_methods(tmp_path: Path) -> None:
