@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from manyminds.records import Answers, Group, Progress, Prompt, Question, Rollou
 from manyminds.rewards import Judge
 from manyminds.run import train
 from manyminds.step import by_question
+from pages import FENCE, section
 
 ROOT = Path(__file__).parents[2]
 NOW = Progress(1, 0.0)
@@ -112,6 +114,19 @@ def test_the_page_shows_who_says_what() -> None:
     method = Composed(load_questions(load_recipe("examples/custom_part.yaml"))[2].method)
     shown = "\n".join(f"{what:<11}  {who}" for what, who in method.describe().items())
     assert f"```text\n{shown}\n```" in Path("docs/add_a_method.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_its_command_prints() -> None:
+    blocks = dict(FENCE.findall(section("add_a_method.md", "## A method that asks again")))
+    variable, program, *words = shlex.split(blocks["console"])
+    assert (variable, program) == ("PYTHONPATH=examples", "manyminds")
+    command = [sys.executable, "-m", "manyminds", *words]
+    environment = os.environ | dict([variable.split("=")])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    begin, end = blocks["text"].split("…\n")
+    assert f"\n{begin}\n" in done.stdout
+    assert done.stdout.endswith(f"\n{end}")
 
 
 def test_two_parts_with_credit_of_their_own_are_refused() -> None:
