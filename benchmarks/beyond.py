@@ -47,7 +47,7 @@ from manyminds.errors import UserError
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "beyond.md"
-RECIPES = ("beyond", "beyond_screening", "beyond_harder", "beyond_strong")
+RECIPES = ("beyond", "beyond_screening", "beyond_harder", "beyond_strong", "beyond_experts")
 
 
 def drawn(cells: Cells) -> Figure:
