@@ -1,12 +1,13 @@
 """Do experts that teach without becoming one take one prompt beyond what all of them could?
 
-    python benchmarks/beyond.py [beyond_harder] [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...]
+    python benchmarks/beyond.py [beyond_strong] [--workers 2] [--seeds N ...] [--level LEVEL ...] [--only ARM ...]
     python benchmarks/beyond.py --tables    # runs nothing; writes the tables of docs/beyond.md, and draws its picture
 
-Runs recipes/beyond.yaml; or what is named: beyond_screening, on which everything was chosen, or beyond_harder, four
-digits in place of three. Every cell is written as it ends; started again, only what is missing is run. The arms of the
-ablation are not run again: levels, seeds, questions and budget are the same, and that both start from the same weights
-is checked. A test holds docs/beyond.md to what --tables writes.
+Runs recipes/beyond.yaml; or what is named: beyond_screening, on which everything was chosen; beyond_strong, from a
+better warm-up; beyond_harder, four digits in place of three; beyond_longer, twice the tokens; beyond_experts, one to
+six experts. Every cell is written as it ends; started again, only what is missing is run. The arms of the ablation are
+not run again: levels, seeds, questions and budget are the same, and that both start from the same weights is checked.
+A test holds docs/beyond.md to what --tables writes.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from beyond_tables import (
     OURS,
     Cells,
     accuracy_table,
+    beside_ours,
     curve,
     difference_table,
+    experts_table,
     family_table,
     pass_table,
     screening_table,
@@ -35,6 +38,7 @@ from beyond_tables import (
     seeds_of,
     speed_table,
     together,
+    updates_table,
     value,
 )
 from matplotlib.axes import Axes
@@ -47,7 +51,8 @@ from manyminds.errors import UserError
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "beyond.md"
-RECIPES = ("beyond", "beyond_screening", "beyond_harder", "beyond_strong", "beyond_experts")
+COMPARED = ("ablation", "beyond", "beyond_harder", "beyond_strong")
+RECIPES = (*COMPARED[1:], "beyond_screening", "beyond_experts", "beyond_longer")
 
 
 def drawn(cells: Cells) -> Figure:
@@ -86,8 +91,8 @@ def ways(axes: Axes, cells: Cells, level: str) -> None:
     cleared(axes, "both")
 
 
-def tables(cells: Cells, screened: Mapping[str, Any], analyses: Mapping[str, Any]) -> dict[str, str]:
-    """The blocks of docs/beyond.md by the name of their marker."""
+def tables(cells: Cells) -> dict[str, str]:
+    """The blocks of docs/beyond.md by the name of their marker; of `cells`, and of the comparisons that stand alone."""
     levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
     made: dict[str, Callable[[str], str]] = {
         "accuracy": lambda level: accuracy_table(cells, level),
@@ -97,8 +102,10 @@ def tables(cells: Cells, screened: Mapping[str, Any], analyses: Mapping[str, Any
     return {f"{name} {level}": make(level) for level in levels for name, make in made.items()} | {
         "speed": speed_table(cells),
         "seconds": seconds_table(cells, "harder"),
-        "pass@k": pass_table(analyses),
-        "screening": screening_table(screened),
+        "updates": updates_table(read("beyond_longer")),
+        "experts": experts_table(read("beyond_experts")),
+        "pass@k": pass_table(read("beyond_pass_at")["seeds"]),
+        "screening": screening_table(read("beyond_screening")),
     }
 
 
@@ -127,13 +134,13 @@ def main() -> int:
             limits = {"only": chosen.only, "seeds": chosen.seeds, "levels": chosen.level}
             found = compare(recipe, workers=chosen.workers, watch=tell, **limits)
             return 1 if found["failed"] else 0
-        cells = together(read("ablation"), read("beyond"), read("beyond_harder"))
-        screened, analyses = read("beyond_screening"), read("beyond_pass_at")["seeds"]
+        cells = beside_ours(together(*map(read, COMPARED)))
+        blocks = tables(cells)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     drawn(cells).savefig(RESULTS / "beyond.png")
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), tables(cells, screened, analyses)), encoding="utf-8")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), blocks), encoding="utf-8")
     return 0
 
 

@@ -28,6 +28,13 @@ ARMS = {
     OURS: "**tutored RS-GRPO**",
 }
 LEVELS = {"weak": "weak warm-up", "demo": "middle warm-up", "strong": "strong warm-up", "harder": "four digits"}
+EXPERTS = {
+    "one": "one",
+    "two": "two, a teacher each",
+    "three": "three, a teacher each",
+    "six": "six, two to a teacher",
+    "three_of_one_teacher": "three, all of one teacher",
+}
 Cells = Mapping[tuple[str, str, int], Mapping[str, Any]]
 """(level, arm, seed) -> cell"""
 
@@ -43,6 +50,12 @@ def together(*found: Mapping[str, Any]) -> Cells:
             raise UserError(f"{cell['arm']} of seed {place[1]} at level '{place[0]}' started from other weights")
         cells[cell["level"], cell["arm"], cell["seed"]] = cell
     return cells
+
+
+def beside_ours(cells: Cells) -> Cells:
+    """What was run on a level and seed on which ours was: every number is then over the same seeds."""
+    ours = {(level, seed) for level, arm, seed in cells if arm == OURS}
+    return {key: cell for key, cell in cells.items() if (key[0], key[2]) in ours}
 
 
 def seeds_of(cells: Cells, level: str, arm: str) -> list[int]:
@@ -181,6 +194,44 @@ def screening_table(found: Mapping[str, Any]) -> str:
         lines.append(f"| `{arm}` | {' | '.join(shown)} |")
     oracle = [f"{value(cells, level, 'mef', seed, 'oracle'):.1f}" for level, seed in places]
     return "\n".join([*lines, f"| oracle before RL | {' | '.join(oracle)} |"])
+
+
+def experts_table(found: Mapping[str, Any]) -> str:
+    """What comes of so many experts: before training on validation questions, after it the plain prompt on test."""
+    cells = together(found)
+    places = sorted({(level, seed) for level, _, seed in cells})
+    head = (
+        f"| % | plain before | any of them before | {' | '.join(f'plain after, seed {s}' for _, s in places)} | mean |"
+    )
+    lines = [head, "|---|---|---|---|" + "---|" * len(places)]
+    for arm, title in EXPERTS.items():
+        its = [cells[level, arm, seed] for level, seed in places]
+        before = [100 * fmean(cell["validation"][0][name] for cell in its) for name in ("plain", "oracle")]
+        after = [value(cells, level, arm, seed, "plain") for level, seed in places]
+        lines.append(f"| {title} | {' | '.join(f'{one:.1f}' for one in (*before, *after, fmean(after)))} |")
+    return "\n".join(lines)
+
+
+def updates_table(found: Mapping[str, Any], updates: Sequence[int] = (240, 480, 960)) -> str:
+    """The plain prompt on validation questions after so many updates, mean over seeds, and on test in the end.
+
+    A run that has ended by its tokens stays where it ended.
+    """
+    cells = together(found)
+    lines = [
+        f"| plain, % | seeds | {' | '.join(f'{n} updates' for n in updates)} | in the end, test | seed by seed |",
+        "|---|---|---|---|" + "---|" * len(updates),
+    ]
+    for arm in (arm for arm in ARMS if arm != "mef"):
+        its = [cell for (_, name, _), cell in sorted(cells.items()) if name == arm]
+        if not its:
+            continue
+        curves = [([p["step"] for p in c["validation"]], [p["plain"] for p in c["validation"]]) for c in its]
+        reached = [100 * fmean(float(np.interp(n, *curve)) for curve in curves) for n in updates]
+        ends = [100 * float(cell["metrics"]["plain"]["value"]) for cell in its]
+        shown = [f"{one:.1f}" for one in (*reached, fmean(ends))]
+        lines.append(f"| {ARMS[arm]} | {len(its)} | {' | '.join(shown)} | {', '.join(f'{one:.1f}' for one in ends)} |")
+    return "\n".join(lines)
 
 
 def pass_table(analyses: Mapping[str, Mapping[str, Any]]) -> str:

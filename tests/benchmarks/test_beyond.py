@@ -66,6 +66,40 @@ def test_arms_that_started_elsewhere_are_refused(load: Load) -> None:
         load("beyond").together(ABLATION, other)
 
 
+def test_a_seed_without_ours_is_left_out(load: Load) -> None:
+    """Every number of a level is over the same seeds."""
+    beyond = load("beyond")
+    more = {"cells": [cell("mef", 3, 0.4), cell("meml_tuned", 3, 0.2), cell("tutored", 4, 0.9)]}
+    cells = beyond.beside_ours(beyond.together(ABLATION, BEYOND, more))
+    assert {seed for _, _, seed in cells} == {1, 2, 4}
+    assert ("demo", "meml_tuned", 2) in cells
+
+
+def test_experts_before_and_after(load: Load) -> None:
+    tables = load("beyond_tables")
+    start = [{"num_tokens": 0, "plain": 0.25, "oracle": 0.5}]
+    found = {
+        "cells": [
+            cell(arm, seed, 0.5 + seed / 10 + n / 100, validation=start)
+            for n, arm in enumerate(tables.EXPERTS)
+            for seed in (1, 2)
+        ]
+    }
+    rows = tables.experts_table(found).splitlines()
+    assert rows[0] == "| % | plain before | any of them before | plain after, seed 1 | plain after, seed 2 | mean |"
+    assert rows[2] == "| one | 25.0 | 50.0 | 60.0 | 70.0 | 65.0 |"
+    assert rows[-1] == "| three, all of one teacher | 25.0 | 50.0 | 64.0 | 74.0 | 69.0 |"
+
+
+def test_updates_are_read_from_the_curve(load: Load) -> None:
+    """A run of 200 updates stays after them where it ended."""
+    line = [{"step": n, "num_tokens": n, "plain": n / 400} for n in (0, 100, 200)]
+    found = {"cells": [cell("tutored", 1, 0.75, validation=line), cell("tutored", 2, 0.25, validation=line)]}
+    rows = load("beyond_tables").updates_table(found, (50, 200, 300)).splitlines()
+    assert rows[0].startswith("| plain, % | seeds | 50 updates |")
+    assert rows[2:] == ["| **tutored RS-GRPO** | 2 | 12.5 | 50.0 | 50.0 | 50.0 | 75.0, 25.0 |"]
+
+
 def test_tokens_until_meml_grpos_end(load: Load) -> None:
     """The line to 91.5 % crosses 80 % at 87.4 tokens of 100; GRPO's ends at 70 %."""
     beyond = load("beyond_tables")
@@ -140,14 +174,14 @@ def test_picture(load: Load) -> None:
 
 
 def committed(beyond: ModuleType) -> Any:
-    return beyond.together(*map(beyond.read, ("ablation", "beyond", "beyond_harder")))
+    return beyond.beside_ours(beyond.together(*map(beyond.read, beyond.COMPARED)))
 
 
 def test_the_docs_show_the_committed_results(load: Load) -> None:
     beyond = load("beyond")
     cells = committed(beyond)
     page = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
-    blocks = beyond.tables(cells, beyond.read("beyond_screening"), beyond.read("beyond_pass_at")["seeds"])
+    blocks = beyond.tables(cells)
     assert beyond.written(page, blocks) == page
     assert {name for name in blocks if f"<!-- {name} -->" not in page} == {"families weak", "families harder"}
 
@@ -181,7 +215,7 @@ def shown(one: dict[str, Any]) -> str:
 
 def test_the_results_name_their_machine_and_versions(load: Load) -> None:
     beyond = load("beyond")
-    for name in ("beyond", "beyond_screening", "beyond_harder"):
+    for name in beyond.RECIPES:
         found = beyond.read(name)
         assert found["machine"]
         assert found["versions"]
