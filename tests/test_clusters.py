@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,9 @@ def test_a_run_sorts_its_training_questions_and_keeps_what_it_found(loaded: Load
     assert set(clusters.values()) == {0, 1, 2}
     assert json.loads((tmp_path / FILE).read_text()) == clusters
     assert begun.questions["test"] == loaded.questions["test"]
+    sizes = sorted(Counter(clusters.values()).values())
+    told = f"the training questions are in 3 clusters of {sizes[0]} to {sizes[-1]} ({tmp_path / FILE})"
+    assert begun.notes == (*loaded.notes, told)
 
 
 def test_a_run_that_goes_on_keeps_its_clusters_whatever_the_model_has_become(loaded: Loaded, tmp_path: Path) -> None:

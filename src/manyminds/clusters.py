@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import operator
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ AT_ONCE = 32
 
 
 def with_clusters(loaded: Loaded, folder: Path, *, begun: bool) -> Loaded:
-    """The same with the `cluster` of every training question filled in, if the method asks for it.
+    """The same with the `cluster` of every training question filled in, and a note on it, if the method asks for it.
 
     `begun`: the run stands at a checkpoint, and its clusters in `folder`; else they are made with the loaded model and
     written there. Raises UserError without scipy, or where the folder's are not those of these questions.
@@ -53,6 +54,9 @@ def with_clusters(loaded: Loaded, folder: Path, *, begun: bool) -> Loaded:
         found = clustered(embeddings(loaded.model, questions), count, loaded.recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, {question.id: c for question, c in zip(questions, found, strict=True)})
+        sizes = sorted(Counter(found).values())
+        note = f"the training questions are in {len(sizes)} clusters of {sizes[0]:,} to {sizes[-1]:,} ({folder / FILE})"
+        loaded = replace(loaded, notes=(*loaded.notes, note))
     sorted_ = tuple(replace(question, cluster=c) for question, c in zip(questions, found, strict=True))
     return replace(loaded, questions={**loaded.questions, "train": sorted_})
 
