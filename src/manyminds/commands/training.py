@@ -96,6 +96,7 @@ def train(
       result.json                   what it came to and what it cost; it is there when the run is complete
       llm_judge.jsonl, generative_verifier.jsonl   what a judge behind an address said, if the recipe has one
       judgments.jsonl               what a generative_verifier judged in training: question, reference, line, label
+      clusters.json                 the cluster of every training question, if the method sorts them
       quarantine.jsonl              answers on which a reward failed, with the error, if there are any
     """
     from manyminds.config import load_recipe
