@@ -56,11 +56,11 @@ ARMS: dict[str, dict[str, Any]] = {
         "trust": 2.0,
     },
     "matched_tutors": {"name": "matched_tutors", "stuck": 0.5, "traces": "never"},
-    "matched_tutors, two of them, by clusters of one": {
+    "matched_tutors, traces last, one cluster": {
         "name": "matched_tutors",
         "stuck": 1.0,
         "traces": "last",
-        "tutors_asked": 2,
+        "tutors_asked": 1,
         "clusters": 1,
         "decay": 0.5,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections import Counter
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from manyminds.clusters import FILE, clustered, embeddings, with_clusters
+from manyminds import checkpoint
+from manyminds.clusters import FILE, clustered, embeddings, of, with_clusters
 from manyminds.errors import UserError
 from manyminds.loading import Loaded, load, resolve
 from manyminds.methods.tutored_grpo import TutoredGRPO
 from manyminds.records import PLAIN
-from test_resume import tiny
+from manyminds.run import train
+from test_resume import Stopped, stop_at, tiny
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +48,18 @@ def test_a_dimension_that_is_far_larger_than_others_does_not_drown_them() -> Non
     assert clustered(points, 2, seed=1) == [0, 1] * 4
 
 
-def test_there_are_no_more_clusters_than_points() -> None:
-    assert clustered(np.array([[0.0], [1.0], [0.0]]), 8, seed=0) == [0, 1, 0]
-    assert clustered(np.zeros((4, 2)), 8, seed=0) == [0, 0, 0, 0]
+def test_there_are_no_more_clusters_than_different_prompts(loaded: Loaded) -> None:
+    two = loaded.questions["train"][:2]
+    few = replace(loaded, questions={"train": (two[0], two[1], two[0])})
+    assert of(few, 8) == [0, 1, 0]
 
 
-def test_an_embedding_is_the_last_hidden_state_at_the_end_of_the_prompt(loaded: Loaded) -> None:
+@pytest.mark.parametrize("tokens_at_once", [1, 30, 4096])
+def test_an_embedding_is_the_last_hidden_state_at_the_end_of_the_prompt(loaded: Loaded, tokens_at_once: int) -> None:
     """Whatever stands beside it in a batch; padding does not enter."""
     some = loaded.questions["train"][:5]
     longer = replace(some[0], prompt_ids={PLAIN: some[0].prompt_ids[PLAIN] * 2})
-    found = embeddings(loaded.model, (longer, *some))
+    found = embeddings(loaded.model, (longer, *some), tokens_at_once)
     for question, embedding in zip(some, found[1:], strict=True):
         ids = torch.tensor([question.prompt_ids[PLAIN]])
         with torch.no_grad():
@@ -97,7 +102,40 @@ def test_another_method_asks_for_none(loaded: Loaded, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.cluster.vq", None)
-    with pytest.raises(UserError, match=r"clusters need scipy; install it with manyminds\[demo\]"):
-        clustered(np.zeros((2, 2)), 2, seed=0)
+def test_without_scipy(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before the model is loaded."""
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(
+        UserError, match=r"the clusters of 'matched_tutors' need scipy; install it with manyminds\[demo\]"
+    ):
+        load(loaded.recipe, "no such model")
+
+
+def test_a_model_whose_states_are_no_numbers(loaded: Loaded) -> None:
+    broken = copy.deepcopy(loaded.model)
+    with torch.no_grad():
+        broken.get_input_embeddings().weight[:] = torch.nan
+    with pytest.raises(UserError, match=r"its hidden states after question '.+' are not finite"):
+        of(replace(loaded, model=broken), 3)
+
+
+def test_a_run_asks_by_its_clusters_and_a_resumed_one_by_those_it_began_with(tmp_path: Path) -> None:
+    """In the place of what it began with the folder names one cluster, which no run makes of these questions."""
+    method = {"name": "matched_tutors", "stuck": 1.0, "questions_per_step": 2, "answers_per_prompt": 2, "clusters": 3}
+    recipe = tiny(tmp_path, warmup=None, method=method)
+    with pytest.raises(Stopped):
+        train(recipe, watch=stop_at(3))
+    kept = json.loads((recipe.folder / FILE).read_text())
+    assert set(kept.values()) == {0, 1, 2}
+    assert {cluster for cluster, *_ in memory(recipe.folder)} <= {0, 1, 2}
+    (recipe.folder / FILE).write_text(json.dumps(dict.fromkeys(kept, 7)))
+    train(recipe, resume=True)
+    assert 7 in {cluster for cluster, *_ in memory(recipe.folder)}
+    assert set(json.loads((recipe.folder / FILE).read_text()).values()) == {7}
+
+
+def memory(folder: Path) -> list[tuple[int, str, float, float]]:
+    """The estimates in the newest checkpoint."""
+    newest, _ = checkpoint.latest(folder / "checkpoints")
+    assert newest is not None
+    return json.loads((newest / "state.json").read_text())["memory"][0]

@@ -7,8 +7,9 @@
 It is the state from which the answer begins. A mean over the prompt's tokens tells which digits stand in it; this tells
 what is to be done with them. A few dimensions of a language model are far larger than all others, hence z.
 
-No label enters. The clusters are those of the model that the run began with: they are kept in its folder, and a run
-that goes on reads them there.
+The prompt is the plain one, which every recipe has; of questions with media its text alone is read. No label enters.
+The clusters are those of the model that the run began with: they are kept in its folder, and a run that goes on reads
+them there.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ import json
 import operator
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from manyminds.durable import write_json
 from manyminds.errors import UserError
@@ -33,16 +33,15 @@ from manyminds.methods.compose import Composed
 from manyminds.records import PLAIN, Question
 
 FILE = "clusters.json"
+Points = np.ndarray[Any, np.dtype[Any]]
 FLOOR = 1e-9
-AT_ONCE = 32
-"""Prompts in one forward pass."""
 
 
 def with_clusters(loaded: Loaded, folder: Path, *, begun: bool) -> Loaded:
     """The same with the `cluster` of every training question filled in, and a note on it, if the method asks for it.
 
     `begun`: the run stands at a checkpoint, and its clusters in `folder`; else they are made with the loaded model and
-    written there. Raises UserError without scipy, or where the folder's are not those of these questions.
+    written there. Raises UserError where the folder's are not those of these questions.
     """
     count = Composed(loaded.recipe.method).question_clusters
     if not count:
@@ -51,7 +50,7 @@ def with_clusters(loaded: Loaded, folder: Path, *, begun: bool) -> Loaded:
     if begun:
         found = read(folder / FILE, questions)
     else:
-        found = clustered(embeddings(loaded.model, questions), count, loaded.recipe.seed)
+        found = of(loaded, count)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, {question.id: c for question, c in zip(questions, found, strict=True)})
         sizes = sorted(Counter(found).values())
@@ -74,33 +73,50 @@ def read(file: Path, questions: Sequence[Question]) -> list[int]:
         ) from error
 
 
+def of(loaded: Loaded, count: int) -> list[int]:
+    """The cluster of each training question, `count` at most. Raises UserError for states of the model that are no
+    numbers."""
+    questions = loaded.questions["train"]
+    states = embeddings(loaded.model, questions, loaded.recipe.engine.tokens_at_once or 1)
+    if not np.isfinite(states).all():
+        where = questions[int(np.flatnonzero(~np.isfinite(states).all(1))[0])]
+        raise UserError(
+            f"model: its hidden states after question '{where.id}' are not finite; its weights are damaged, or their "
+            "precision is too low"
+        )
+    different = len({question.prompt_ids[PLAIN] for question in questions})
+    return clustered(states, min(count, different), loaded.recipe.seed)
+
+
 @torch.no_grad()
-def embeddings(model: Any, questions: Sequence[Question]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """What the model makes of each question's plain prompt [questions, width]: the hidden state at its end."""
-    return np.concatenate([states.double().cpu().numpy() for states in _embedded(model, questions)])
+def embeddings(model: Any, questions: Sequence[Question], tokens_at_once: int) -> Points:
+    """What the model makes of each question's plain prompt [questions, width]: the last hidden state at its end.
+
+    Prompts of like length share a forward pass of at most `tokens_at_once` tokens, or one prompt.
+    """
+    prompts = [question.prompt_ids[PLAIN] for question in questions]
+    found = np.empty((len(prompts), model.get_input_embeddings().embedding_dim), dtype=np.float32)
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    while order:
+        longest = len(prompts[order[-1]])
+        size = max(1, tokens_at_once // max(1, longest))
+        places, order = order[-size:], order[:-size]
+        ids = [[*prompts[place], *[0] * (longest - len(prompts[place]))] for place in places]
+        mask = [[1] * len(prompts[place]) + [0] * (longest - len(prompts[place])) for place in places]
+        tokens, seen = torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device)
+        states = model.base_model(input_ids=tokens, attention_mask=seen, use_cache=False).last_hidden_state
+        found[places] = states[torch.arange(len(places)), seen.sum(1) - 1].float().cpu().numpy()
+    return found
 
 
-def _embedded(model: Any, questions: Sequence[Question]) -> Iterator[Tensor]:
-    for start in range(0, len(questions), AT_ONCE):
-        prompts = [question.prompt_ids[PLAIN] for question in questions[start : start + AT_ONCE]]
-        longest = max(map(len, prompts))
-        ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=model.device)
-        mask = torch.tensor([[1] * len(p) + [0] * (longest - len(p)) for p in prompts], device=model.device)
-        states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        yield states[torch.arange(len(prompts)), mask.sum(1) - 1]
-
-
-def clustered(points: np.ndarray[Any, np.dtype[np.float64]], count: int, seed: int) -> list[int]:
+def clustered(points: Points, count: int, seed: int) -> list[int]:
     """The cluster of each point [questions, width], numbered in the order in which they first occur; at most `count`.
 
-    Every dimension is standardised first. Raises UserError without scipy.
+    Every dimension is standardised first.
     """
-    try:
-        from scipy.cluster.vq import kmeans2
-    except ImportError as error:
-        raise UserError("method.clusters: clusters need scipy; install it with manyminds[demo]") from error
+    from scipy.cluster.vq import kmeans2
+
     points = (points - points.mean(0)) / (points.std(0) + FLOOR)
-    count = min(count, len(np.unique(points, axis=0)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")  # then there are fewer
         _, found = kmeans2(points, count, iter=50, minit="++", rng=np.random.default_rng(seed))

@@ -18,7 +18,7 @@ from manyminds.experts.rendering import Renderer, end_of_answer
 from manyminds.experts.room import with_room
 from manyminds.limits import linear_parameters
 from manyminds.methods.compose import Composed
-from manyminds.needs import check_traces
+from manyminds.needs import check_clusters, check_traces
 from manyminds.policy.fitting import fitted
 from manyminds.records import PLAIN, Decoding, Expert, Ids, Question
 from manyminds.rewards.judge import Judge
@@ -162,6 +162,7 @@ def check_needs(recipe: Recipe, task: Task) -> None:
     needs, questions = Composed(recipe.method).needs, task.splits["train"]
     answer_form(recipe, task)
     check_traces(recipe.method, questions)
+    check_clusters(recipe.method)
     for question in questions if "answer_spans" in needs else ():
         if not question.answer:
             raise UserError(

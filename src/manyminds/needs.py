@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import get_args
 
 from manyminds.errors import UserError
 from manyminds.methods.method import Method
 from manyminds.records import Question
+
+
+def check_clusters(method: Method) -> None:
+    """Raises UserError if the method or a part of it has questions sorted, for which scipy is not there."""
+    for layer in (method, *method.parts):
+        if layer.question_clusters and find_spec("scipy") is None:
+            raise UserError(f"method: the clusters of '{layer.name}' need scipy; install it with manyminds[demo]")
 
 
 def check_traces(method: Method, questions: Sequence[Question]) -> None:

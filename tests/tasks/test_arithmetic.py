@@ -195,17 +195,22 @@ def test_all_questions_of_a_family_can_be_drawn() -> None:
 
 
 def test_an_expert_learns_the_style_of_its_teacher() -> None:
-    """Two of the same teacher learn the same; who has no teacher here, has no trace."""
-    experts = (Expert("first", "1", "concise"), Expert("second", "2", "concise"), Expert("structured"), Expert("mute"))
+    """Two of the same teacher learn the same; who names none has the style of its name."""
+    experts = (Expert("first", "1", "concise"), Expert("second", "2", "concise"), Expert("structured"))
     given = arithmetic(warmup=8, train=8, validation=6, test=9, experts=experts).splits["train"][0]
     plain = arithmetic(warmup=8, train=8, validation=6, test=9).splits["train"][0]
     assert list(given.traces) == ["first", "second", "structured"]
     assert given.traces["first"] == given.traces["second"] == plain.traces["concise"]
     assert given.traces["structured"] == plain.traces["structured"]
+    other = arithmetic(warmup=0, train=8, validation=6, test=9, experts=(Expert("mute", "m"),))
+    assert other.splits["train"][0].traces == plain.traces, "without a teacher nothing is filed anew"
+    assert not arithmetic(warmup=0, train=8, validation=6, test=9, experts=experts).splits["warmup"]
 
 
 def test_a_teacher_that_there_is_not() -> None:
-    told = r"experts: the teacher of 'brief' is 'concize'; did you mean 'concise'\?"
+    told = (
+        "experts: there is no trace of expert 'brief' \\(teacher 'concize'\\); traces are there of concise, deliberate"
+    )
     with pytest.raises(UserError, match=told):
         load_task("arithmetic", (Expert("brief", "b", "concize"),))
 

@@ -113,13 +113,16 @@ class TutoredGRPO(GRPO):
     def asking_like(self, base: Method) -> Method:
         """As many answers to a prompt as the base draws, unless the part says how many.
 
-        Raises UserError where the tutors shall not learn: who learns from answers, the base says.
+        Raises UserError where the tutors shall not learn: who learns from answers, the base says. And under a base that
+        has a student of its own.
         """
         if not self.tutors_learn:
             raise UserError(
                 f"method.with: `tutors_learn: false` has no effect under '{base.name}', which says who learns; "
-                "make 'tutored_grpo' the base, or leave it out"
+                f"make '{self.name}' the base, or leave it out"
             )
+        if isinstance(base, TutoredGRPO):
+            raise UserError(f"method.with: '{base.name}' and '{self.name}' both teach a student; keep one of them")
         given = "answers_per_prompt" in self.model_fields_set
         return self if given else self.model_copy(update={"answers_per_prompt": base.answers_per_prompt})
 

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 from manyminds.errors import UserError
 from manyminds.records import Expert, Question, Trace
-from manyminds.tasks.task import SPLITS, Task, did_you_mean
+from manyminds.tasks.task import SPLITS, Task, did_you_mean, with_experts
 
 Work = Callable[[int, int], str]
 
@@ -34,7 +33,6 @@ EXPERTS = (
     Expert("structured", "You are the structured expert."),
 )
 MARKERS = {"c": "concise", "d": "deliberate", "s": "structured"}
-STYLES = tuple(MARKERS.values())
 SIGNS = {"addition": "+", "multiplication": "*", "division": "/"}
 WARMUP_FAMILIES = {"addition": 0.25, "multiplication": 0.25, "division": 0.5}
 FAMILIES = {"addition": 1 / 3, "multiplication": 1 / 3, "division": 1 / 3}
@@ -50,14 +48,14 @@ def arithmetic(
     test: int = 1000,
     warmup_families: Mapping[str, float] = WARMUP_FAMILIES,
     families: Mapping[str, float] = FAMILIES,
-    experts: Sequence[Expert] | None = None,
+    experts: Sequence[Expert] = (),
 ) -> Task:
     """Four disjoint sets of questions with a trace in every style; the same arguments give the same questions.
 
     `digits` (2, 3 or 4) is the width of the operands: more digits, rarer right answers. The shares of the
     families hold for the warm-up set (`warmup_families`) and for the other three (`families`). The questions of
-    test and validation do not depend on how many are asked for in warm-up and training. With `experts` there is a trace
-    for each whose `teacher` (or name) is a style: several may learn one style. Raises UserError for another teacher.
+    test and validation do not depend on how many are asked for in warm-up and training. If one of the `experts` names
+    its `teacher`, a style, there is a trace for each of them, in their names: several may learn one style.
     """
     if digits not in (2, 3, 4):
         raise UserError(f"task.digits is {digits}; the operands may have 2, 3 or 4 digits.")
@@ -79,7 +77,8 @@ def arithmetic(
             splits[split] += [question(family, *next(drawn)) for _ in range(counts[split][family])]
     for split, questions in splits.items():
         random.Random(f"arithmetic/{seed}/{digits}/{split}").shuffle(questions)
-        splits[split] = questions if experts is None else _taught(questions, experts)
+        if questions and any(expert.teacher for expert in experts):
+            splits[split] = list(with_experts(questions, experts, "experts"))
     return Task(
         name="arithmetic",
         splits={split: tuple(questions) for split, questions in splits.items()},
@@ -108,20 +107,6 @@ def question(family: str, a: int, b: int) -> Question:
         traces=traces,
         extras={"family": family},
     )
-
-
-def _taught(questions: Sequence[Question], experts: Sequence[Expert]) -> list[Question]:
-    """The questions with one trace per expert that has a teacher here, filed under the expert's name."""
-    styles = {expert.name: expert.teacher or expert.name for expert in experts}
-    for expert in experts:
-        if expert.teacher and expert.teacher not in STYLES:
-            raise UserError(
-                f"experts: the teacher of {expert.name!r} is {expert.teacher!r}; {did_you_mean(expert.teacher, STYLES)}"
-            )
-    return [
-        replace(its, traces={name: its.traces[style] for name, style in styles.items() if style in its.traces})
-        for its in questions
-    ]
 
 
 def extract(text: str) -> str | None:
