@@ -198,7 +198,7 @@ def screening_table(found: Mapping[str, Any]) -> str:
 
 def experts_table(found: Mapping[str, Any]) -> str:
     """What comes of so many experts: before training on validation questions, after it the plain prompt on test."""
-    cells = together(found)
+    cells = {(cell["level"], cell["arm"], cell["seed"]): cell for cell in found["cells"]}  # each had its own warm-up
     places = sorted({(level, seed) for level, _, seed in cells})
     head = (
         f"| % | plain before | any of them before | {' | '.join(f'plain after, seed {s}' for _, s in places)} | mean |"

@@ -80,7 +80,7 @@ def test_experts_before_and_after(load: Load) -> None:
     start = [{"num_tokens": 0, "plain": 0.25, "oracle": 0.5}]
     found = {
         "cells": [
-            cell(arm, seed, 0.5 + seed / 10 + n / 100, validation=start)
+            cell(arm, seed, 0.5 + seed / 10 + n / 100, validation=start, started_from={"weights": arm})
             for n, arm in enumerate(tables.EXPERTS)
             for seed in (1, 2)
         ]

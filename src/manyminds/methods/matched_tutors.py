@@ -5,10 +5,10 @@ noisy answers to the question itself; clusters come from the model's own embeddi
 
     R_ce, A_ce   right answers of e to questions of c, and all of them, times `decay` after every step
     p_ce         = (R_ce + 1) / (A_ce + 1)                        tends to 1 for who was not asked for long: a new try
-    asked(q)     = the `tutors_asked` tutors of highest p_ce, and all of whom nothing is known yet, c the cluster of q
+    asked(q)     = all of whom nothing is known yet; if they are less than `tutors_asked`, those of highest p_ce besides
 
-It is a contextual bandit, greedy with optimistic estimates. Everything else is tutored GRPO's. Who is not asked does
-not practise either, and is not paid for.
+It is a contextual bandit, greedy with optimistic estimates. Everything else is tutored GRPO's without traces. Who is
+not asked does not practise either, and is not paid for.
 """
 
 from __future__ import annotations
