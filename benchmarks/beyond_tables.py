@@ -24,6 +24,7 @@ ARMS = {
     "meml_tuned": "MEML-GRPO, tuned",
     "ampo_plain": "AMPO on the plain prompt",
     "mef_longer": "longer warm-up",
+    "tutored_replayed": "**tutored RS-GRPO with replay**",
     "tutors_alone": "**tutors alone, without traces**",
     OURS: "**tutored RS-GRPO**",
 }
@@ -122,7 +123,7 @@ def tokens_to(cells: Cells, level: str, arm: str, target: float, most: float) ->
 def speed_table(cells: Cells) -> str:
     """How many of MEML-GRPO's tokens each arm needs for the plain accuracy that MEML-GRPO ends with."""
     lines = [f"| tokens to MEML-GRPO's end | {' | '.join(LEVELS.values())} |", "|---|" + "---|" * len(LEVELS)]
-    for arm in ("grpo_plain", "rs_plain", "ampo_plain", "tutors_alone", OURS):
+    for arm in ("grpo_plain", "rs_plain", "ampo_plain", "tutors_alone", "tutored_replayed", OURS):
         shown = []
         for level in LEVELS:
             seeds = sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})
