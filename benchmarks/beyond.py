@@ -33,6 +33,7 @@ from beyond_tables import (
     experts_table,
     family_table,
     pass_table,
+    replay_table,
     screening_table,
     seconds_table,
     seeds_of,
@@ -100,6 +101,7 @@ def tables(cells: Cells) -> dict[str, str]:
         "families": lambda level: family_table(cells, level),
     }
     return {f"{name} {level}": make(level) for level in levels for name, make in made.items()} | {
+        "replay": replay_table(cells),
         "speed": speed_table(cells),
         "seconds": seconds_table(cells, "harder"),
         "updates": updates_table(read("beyond_longer")),

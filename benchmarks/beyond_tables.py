@@ -14,6 +14,7 @@ from manyminds.statistics import holm, paired
 from manyminds.summary import of_arm
 
 OURS = "tutored"
+WITH_REPLAY = "tutored_replayed"
 ARMS = {
     "mef": "before RL (warm-up)",
     "grpo_all_experts": "GRPO, all experts",
@@ -99,6 +100,30 @@ def difference_table(cells: Cells, level: str) -> str:
     lines = ["| points | [95 % over seeds] | seeds | least seed | p (Holm) |", "|---|---|---|---|---|"]
     for (name, one), p in zip(rows.items(), corrected, strict=True):
         lines.append(f"| {name} | {difference(one)} | {one['seeds']} | {one['least']:+.1f} | {probability(p)} |")
+    return "\n".join(lines)
+
+
+def replay_table(cells: Cells, levels: Sequence[str] = ("strong", "harder")) -> str:
+    """What replay adds to ours, and ours with it against every arm, by level and over the seeds of all of them."""
+    lines = [
+        f"| plain: with replay − | {' | '.join(LEVELS[level] for level in levels)} | together | least seed |",
+        "|---|" + "---|" * (len(levels) + 2),
+    ]
+    against = {(OURS, "plain"): "without", ("mef", "oracle"): "oracle before"}
+    against |= {(arm, "plain"): title for arm, title in ARMS.items() if arm not in (OURS, "mef", WITH_REPLAY)}
+    for minus, title in against.items():
+        each = [gap(cells, level, (WITH_REPLAY, "plain"), minus) for level in levels]
+        there = [one for one in each if one]
+        if not there:
+            continue
+        gaps = [
+            value(cells, level, WITH_REPLAY, s, "plain") - value(cells, level, minus[0], s, minus[1])
+            for level in levels
+            for s in sorted({*seeds_of(cells, level, WITH_REPLAY)} & {*seeds_of(cells, level, minus[0])})
+        ]
+        both = difference(paired(gaps)) if len(there) == len(levels) else "–"
+        shown = [difference(one) if one else "–" for one in each]
+        lines.append(f"| {title} | {' | '.join(shown)} | {both} | {min(gaps):+.1f} |")
     return "\n".join(lines)
 
 

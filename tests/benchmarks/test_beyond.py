@@ -91,6 +91,25 @@ def test_experts_before_and_after(load: Load) -> None:
     assert rows[-1] == "| three, all of one teacher | 25.0 | 50.0 | 64.0 | 74.0 | 69.0 |"
 
 
+def test_what_replay_adds_on_each_level_and_together(load: Load) -> None:
+    """An arm that one level lacks has no number over both."""
+    given = {
+        "cells": [
+            cell("tutored_replayed", seed, 0.5 + gain, level=level) | {"level": level}
+            for level, seed, gain in (("strong", 1, 0.1), ("strong", 2, 0.3), ("harder", 3, 0.2))
+        ]
+        + [cell(arm, seed, 0.5, 0.4) | {"level": "strong"} for arm in ("tutored", "mef", "rs_plain") for seed in (1, 2)]
+        + [cell(arm, 3, 0.5, 0.4) | {"level": "harder"} for arm in ("tutored", "mef")]
+    }
+    tables = load("beyond_tables")
+    rows = tables.replay_table(tables.together(given)).splitlines()
+    assert rows[0] == "| plain: with replay − | strong warm-up | four digits | together | least seed |"
+    assert rows[2].startswith("| without | +20.0 [-107.1, +147.1] | +20.0 | +20.0 [-4.8, +44.8] | +10.0 |")
+    assert rows[3].startswith("| oracle before | +30.0 ")
+    assert rows[4] == "| RS-GRPO on the plain prompt | +20.0 [-107.1, +147.1] | – | – | +10.0 |"
+    assert len(rows) == 5
+
+
 def test_updates_are_read_from_the_curve(load: Load) -> None:
     """A run of 200 updates stays after them where it ended."""
     line = [{"step": n, "num_tokens": n, "plain": n / 400} for n in (0, 100, 200)]
