@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tiny
-from manyminds.config import Recipe, parse
+from manyminds.config import Recipe, load_recipe, parse
 from manyminds.errors import UserError
 from manyminds.evaluate import voted
 from manyminds.loading import resolve, stop_ids
@@ -30,6 +30,14 @@ RECIPE: dict[str, Any] = {
 
 def recipe(**changes: Any) -> Recipe:
     return parse({**RECIPE, **changes})
+
+
+def test_a_comparison_is_no_recipe() -> None:
+    file = Path(__file__).parents[1] / "recipes" / "beyond_experts.yaml"
+    with pytest.raises(
+        UserError, match=r"this is a comparison of several arms; run it with `manyminds compare .*yaml`"
+    ):
+        load_recipe(file)
 
 
 def test_a_student_that_is_no_expert_is_refused() -> None:

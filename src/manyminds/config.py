@@ -193,6 +193,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with dotted `key=value` overrides. Raises UserError naming file, line and key."""
     path = Path(path)
     data, text = yaml_text.read(path, "a recipe")
+    if "arms" in data and "base" in data:
+        raise UserError(f"{path}: this is a comparison of several arms; run it with `manyminds compare {path}`")
     for override in overrides:
         override_in(data, override)
     return parse(data, str(path), text, overrides)
