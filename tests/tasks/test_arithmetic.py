@@ -212,7 +212,8 @@ def test_a_teacher_that_there_is_not() -> None:
         "experts: there is no trace of expert 'brief' \\(teacher 'concize'\\); traces are there of concise, deliberate"
     )
     with pytest.raises(UserError, match=told):
-        load_task("arithmetic", (Expert("brief", "b", "concize"),))
+        load_task("arithmetic", (Expert("long", "l", "deliberate"), Expert("brief", "b", "concize")))
+    load_task("arithmetic", (Expert("brief", "b", "gpt"),))  # whose worked answers are collected elsewhere
 
 
 @pytest.mark.parametrize(

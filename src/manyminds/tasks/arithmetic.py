@@ -55,7 +55,8 @@ def arithmetic(
     `digits` (2, 3 or 4) is the width of the operands: more digits, rarer right answers. The shares of the
     families hold for the warm-up set (`warmup_families`) and for the other three (`families`). The questions of
     test and validation do not depend on how many are asked for in warm-up and training. If one of the `experts` names
-    its `teacher`, a style, there is a trace for each of them, in their names: several may learn one style.
+    a style as its `teacher`, there is a trace for each of them, in their names: several may learn one style. Raises
+    UserError for one of them that names no style.
     """
     if digits not in (2, 3, 4):
         raise UserError(f"task.digits is {digits}; the operands may have 2, 3 or 4 digits.")
@@ -77,7 +78,7 @@ def arithmetic(
             splits[split] += [question(family, *next(drawn)) for _ in range(counts[split][family])]
     for split, questions in splits.items():
         random.Random(f"arithmetic/{seed}/{digits}/{split}").shuffle(questions)
-        if questions and any(expert.teacher for expert in experts):
+        if questions and any(expert.teacher in MARKERS.values() for expert in experts):
             splits[split] = list(with_experts(questions, experts, "experts"))
     return Task(
         name="arithmetic",
