@@ -4,8 +4,8 @@
     z_q = (h_q - mean h) / std h                                  by dimension, over all training questions
     c_q = the nearest of K centroids of k-means on all z_q        k-means++ (Arthur and Vassilvitskii, 2007)
 
-It is the state from which the answer begins. A mean over the prompt's tokens tells which digits stand in it; this tells
-what is to be done with them. A few dimensions of a language model are far larger than all others, hence z.
+It is the state from which the answer begins. A few dimensions of a language model are far larger than
+all others, hence z.
 
 The prompt is the plain one, which every recipe has; of questions with media its text alone is read. No label enters.
 The clusters are those of the model that the run began with: they are kept in its folder, and a run that goes on reads

@@ -14,6 +14,7 @@ from manyminds.config import Recipe, parse
 from manyminds.errors import UserError
 from manyminds.formulas.averages import over_tokens
 from manyminds.loading import check_needs, load, load_questions, render
+from manyminds.methods.compose import Composed
 from manyminds.methods.external import among, right_traces
 from manyminds.methods.terms import CrossEntropy
 from manyminds.objective import Term
@@ -71,7 +72,10 @@ def test_a_method_that_can_do_without_traces_says_how(method: dict[str, Any], wa
 
 def test_what_the_sentence_says_is_a_way_out(tmp_path: Path) -> None:
     recipe = own_data(tmp_path, {"name": "rs_grpo", "with": [{"name": "tutored_grpo", "traces": "never"}]})
-    check_needs(recipe, load_questions(recipe)[0])
+    task, _, settled = load_questions(recipe)
+    assert not any(trace.reward == 1.0 for question in task.splits["train"] for trace in question.traces.values())
+    assert "traces" not in Composed(settled.method).needs
+    check_needs(settled, task)  # which raises for what is missing
 
 
 def test_a_parts_need_is_the_methods(tmp_path: Path) -> None:

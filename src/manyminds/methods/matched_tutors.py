@@ -38,7 +38,7 @@ class MatchedTutors(TutoredGRPO):
 
     summary: ClassVar[str] = "Tutored GRPO that asks the tutor who answers questions of the same cluster best."
 
-    name: Literal["matched_tutors"] = "matched_tutors"  # type: ignore[assignment]
+    name: Literal["matched_tutors"] = "matched_tutors"  # type: ignore[assignment]  # not the one it builds on
     traces: Literal["first", "last", "never"] = "never"
     clusters: int = Field(8, ge=1)
     tutors_asked: int = Field(1, ge=1)
