@@ -53,7 +53,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "beyond.md"
 COMPARED = ("ablation", "beyond", "beyond_harder", "beyond_strong")
-RECIPES = (*COMPARED[1:], "beyond_screening", "beyond_experts", "beyond_longer")
+RECIPES = (*COMPARED[1:], "beyond_fresh", "beyond_screening", "beyond_experts", "beyond_longer")
 
 
 def drawn(cells: Cells) -> Figure:
