@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from manyminds.methods.method import Method
 
 METHODS: dict[str, str] = {
+    "adaptive_sampling": "manyminds.methods.adaptive_sampling:AdaptiveSampling",
     "ampo": "manyminds.methods.ampo:AMPO",
     "best_of_group": "manyminds.methods.best_of_group:BestOfGroup",
     "cispo": "manyminds.methods.cispo:CISPO",

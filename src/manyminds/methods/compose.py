@@ -1,12 +1,12 @@
 """The composition law: what a base and its parts say together (`method: {name: base, with: [{name: part}, ...]}`).
 
-    ask, follow_up,     one owner: the part that sets it, else the base; two parts that set it are refused
-    advantage
+    ask, advantage      one owner: the part that sets it, else the base; two parts that set it are refused
     terms               merged by name: a part's term replaces the base's, unless it is plain GRPO's to the letter,
                         which says nothing; two parts with different ones are refused
     examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
-    wants, needs        union
-    shape, refine       a chain, base first
+    follow_up, wants,   union
+    needs
+    trim, shape, refine a chain, base first
     keeps               all must agree
 
 A term in place of another is given the old log-probs that the other was given. The base is no part of itself.
@@ -30,9 +30,9 @@ from manyminds.methods.method import Method
 from manyminds.objective import Term
 from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, Rollout, Scored, Scores, Span, Update
 
-EXCLUSIVE = ("ask", "follow_up", "advantage")
+EXCLUSIVE = ("ask", "advantage")
 PLAIN_TERMS = GRPO().terms(Progress(0, 0.0))
-HOOKS = (*EXCLUSIVE, "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
+HOOKS = (*EXCLUSIVE, "trim", "follow_up", "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
 
 def sets(part: Method, hook: str) -> bool:
@@ -64,12 +64,13 @@ class Composed:
                 f"method.name: '{base.name}' is a part and asks nothing by itself; list it under `with:` of a method "
                 f"that does: {{name: grpo, with: [{{name: {base.name}}}]}}"
             )
-        asker, follower = self._owners["ask"], self._owners["follow_up"]
-        if asker is not follower and sets(follower, "ask") and sets(follower, "follow_up"):
-            raise UserError(
-                f"method.with: '{asker.name}' asks in the place of '{follower.name}', which then has nobody to follow "
-                f"up; make '{asker.name}' the base, and '{follower.name}' its part"
-            )
+        asker = self._owners["ask"]
+        for layer in self.layers:
+            if layer is not asker and sets(layer, "ask") and sets(layer, "follow_up"):
+                raise UserError(
+                    f"method.with: '{asker.name}' asks in the place of '{layer.name}', which then has nobody to follow "
+                    f"up; make '{asker.name}' the base, and '{layer.name}' its part"
+                )
         self._check_terms(start)
 
     def _owner(self, hook: str) -> Method:
@@ -101,7 +102,7 @@ class Composed:
         spoken = [one for one in self._owners.items() if getattr(type(one[1]), one[0]) is not getattr(Method, one[0])]
         said = {hook: owner.name for hook, owner in spoken}
         said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
-        for hook in ("examples", "shape", "refine", "keeps", "wants"):
+        for hook in ("trim", "follow_up", "examples", "shape", "refine", "keeps", "wants"):
             owners = [
                 layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
             ]
@@ -130,12 +131,16 @@ class Composed:
         return tuple(layer.initial_memory() for layer in self.layers)
 
     def ask(self, question: Question, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
-        owner, own = self._owned("ask", memory)
-        return owner.ask(question, own, progress)
+        owner = self._owners["ask"]
+        own = next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
+        asks = owner.ask(question, own, progress)
+        for layer, its in zip(self.layers, memory, strict=True):
+            asks = layer.trim(asks, its, progress)
+        return asks
 
     def follow_up(self, group: Group, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
-        owner, own = self._owned("follow_up", memory)
-        return owner.follow_up(group, own, progress)
+        layers = zip(self.layers, memory, strict=True)
+        return tuple(ask for layer, its in layers for ask in layer.follow_up(group, its, progress))
 
     def asks_if_all_fail(self, question: Question) -> tuple[Ask, ...]:
         """What the first step asks about a question of which every answer is wrong, follow-ups included."""
@@ -143,11 +148,6 @@ class Composed:
         asks = self.ask(question, memory, start)
         failed = tuple(Answers(ask.prompt, (Scored(Rollout(ask.prompt, (), (), ""), 0.0),) * ask.n) for ask in asks)
         return asks + self.follow_up(Group(question, failed), memory, start)
-
-    def _owned(self, hook: str, memory: tuple[Any, ...]) -> tuple[Method, Any]:
-        """The owner of a hook, and its memory."""
-        owner = self._owners[hook]
-        return owner, next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:
         spans = {span.key: span for layer in self.layers for span in layer.wants(groups)}

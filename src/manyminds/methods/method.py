@@ -83,8 +83,12 @@ class Method(BaseModel):
         """Which prompts are answered, how many answers each, drawn how. One owner."""
         return ()
 
+    def trim(self, asks: tuple[Ask, ...], memory: Any, progress: Progress) -> tuple[Ask, ...]:
+        """What of the asks about a question is drawn first; `follow_up` may ask the rest. A chain, in order."""
+        return asks
+
     def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
-        """What else is asked about a question once the answers to `ask` are judged; they join its group. One owner."""
+        """What else is asked about a question once its first answers are judged; they join its group. Union."""
         return ()
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:

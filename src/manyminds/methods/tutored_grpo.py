@@ -73,7 +73,8 @@ class TutoredGRPO(GRPO):
     in the order of `choice`, from tutors who are right more often than the student by `margin` or more. Right `traces`
     come "first": they cost nothing, and tutors are asked where there is none; or "last", where no tutor leads; or
     "never". With `trust` a token of a lesson weighs min(p / p_writer, trust), p the student's probability; a writer
-    whose log-probs are not known counts as certain. `late` delays lessons to this share of the budget.
+    whose log-probs are not known counts as certain. `late` delays lessons to this share of the budget; by its end their
+    weight has fallen, linearly, to the share `fade` of `coefficient`.
     """
 
     paper: ClassVar[str] = "manyminds, docs/beyond.md"
@@ -92,6 +93,7 @@ class TutoredGRPO(GRPO):
     traces: Literal["first", "last", "never"] = "first"
     trust: float | None = Field(None, gt=0)
     late: float = Field(0.0, ge=0, le=1)
+    fade: float = Field(1.0, ge=0, le=1)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -227,7 +229,8 @@ class TutoredGRPO(GRPO):
     def tutoring_term(self, progress: Progress) -> Term:
         """Supervised learning of the lessons; every stuck question weighs alike."""
         per_token = CrossEntropy() if self.trust is None else TrustedCrossEntropy(self.trust)
-        coefficient = self.coefficient if progress.share >= self.late else 0.0
+        faded = self.coefficient * (1.0 - (1.0 - self.fade) * progress.share)
+        coefficient = faded if progress.share >= self.late else 0.0
         return Term("tutoring", "lesson", per_token, coefficient, sum_of_sequences)
 
 
