@@ -27,7 +27,7 @@ A step asks `questions_per_step` questions under each prompt, as often as `round
 questions; the warm-up is not in this. `--dry-run` says it in answers and bytes for your recipe.
 """
 MARK = "<!-- made by benchmarks/pairs.py -->\n"
-SETS = ("ask", "follow_up", "advantage", "wants", "refine", "shape", "keeps", "examples", "terms")
+SETS = ("ask", "advantage", "trim", "follow_up", "wants", "refine", "shape", "keeps", "examples", "terms")
 
 
 def part(name: str) -> Method:

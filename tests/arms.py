@@ -8,6 +8,7 @@ from manyminds.records import PLAIN
 
 MEML: dict[str, Any] = {"name": "meml_grpo", "hard_wrong": 1, "hard_capacity": 2, "hard_probability": 1.0}
 ARMS: dict[str, dict[str, Any]] = {
+    "adaptive_sampling": {"name": "grpo", "with": [{"name": "adaptive_sampling"}]},
     "best_of_group": {"name": "best_of_group", "below": 0.5},
     "grpo": {"name": "grpo"},
     "grpo, two epochs": {"name": "grpo", "epochs": 2},

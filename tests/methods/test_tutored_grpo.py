@@ -217,6 +217,12 @@ def test_lessons_may_come_late() -> None:
     assert [method.terms(Progress(9, share))[1].coefficient for share in (0.0, 0.49, 0.5, 1.0)] == [0, 0, 1, 1]
 
 
+def test_lessons_may_fade() -> None:
+    method = tutored(coefficient=0.5, fade=0.2)
+    told = [method.terms(Progress(9, share))[1].coefficient for share in (0.0, 0.5, 1.0)]
+    assert told == pytest.approx([0.5, 0.3, 0.1])
+
+
 # With others.
 
 

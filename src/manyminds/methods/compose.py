@@ -99,10 +99,16 @@ class Composed:
         A term whose coefficient is 0 as training begins is said to be off: its examples are made, and nothing is
         learnt from them.
         """
-        spoken = [one for one in self._owners.items() if getattr(type(one[1]), one[0]) is not getattr(Method, one[0])]
-        said = {hook: owner.name for hook, owner in spoken}
+        said = {"ask": self._owners["ask"].name}
+        said |= self._speakers("trim", "follow_up")
+        said["advantage"] = self._owners["advantage"].name
         said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
-        for hook in ("trim", "follow_up", "examples", "shape", "refine", "keeps", "wants"):
+        return said | self._speakers("examples", "shape", "refine", "keeps", "wants")
+
+    def _speakers(self, *hooks: str) -> dict[str, str]:
+        """Who says something at each of the hooks, base first; the hooks at which nobody does are left out."""
+        said = {}
+        for hook in hooks:
             owners = [
                 layer.name for layer in self.layers if sets(layer, hook) or (layer is self.base and hook == "examples")
             ]
