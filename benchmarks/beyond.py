@@ -23,6 +23,7 @@ from typing import Any
 from ablation import tell
 from beyond_tables import (
     ARMS,
+    FINALIST,
     LEVELS,
     OURS,
     Cells,
@@ -52,13 +53,13 @@ from manyminds.errors import UserError
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "beyond.md"
-COMPARED = ("ablation", "beyond", "beyond_harder", "beyond_strong")
-RECIPES = (*COMPARED[1:], "beyond_fresh", "beyond_screening", "beyond_experts", "beyond_longer")
+COMPARED = ("ablation", "beyond", "beyond_fresh", "beyond_harder", "beyond_strong")
+RECIPES = (*COMPARED[1:], "beyond_screening", "beyond_experts", "beyond_longer")
 
 
 def drawn(cells: Cells) -> Figure:
     """A column per level: above the plain prompt on test questions, seed by seed; below its way there by tokens."""
-    levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
+    levels = [level for level in LEVELS if seeds_of(cells, level, FINALIST[level])]
     figure = Figure(figsize=(2.6 + 3.2 * len(levels), 6.6), layout="constrained", dpi=150)
     grid = figure.subplots(2, len(levels), squeeze=False, sharey="row")
     for level, above, below in zip(levels, *grid, strict=True):
@@ -79,7 +80,12 @@ def dots(axes: Axes, cells: Cells, level: str) -> None:
 
 def ways(axes: Axes, cells: Cells, level: str) -> None:
     """Plain accuracy on validation against sampled tokens, mean over seeds."""
-    styles = {OURS: (ACCENT, "-"), "meml_tuned": (INK, "-"), "grpo_plain": (MUTED, "-"), "ampo_plain": (MUTED, "--")}
+    styles = {
+        FINALIST[level]: (ACCENT, "-"),
+        "meml_tuned": (INK, "-"),
+        "grpo_plain": (MUTED, "-"),
+        "ampo_plain": (MUTED, "--"),
+    }
     for arm, (colour, line) in styles.items():
         if seeds := seeds_of(cells, level, arm):
             most = min(cells[level, arm, s]["validation"][-1]["num_tokens"] for s in seeds)
@@ -94,7 +100,7 @@ def ways(axes: Axes, cells: Cells, level: str) -> None:
 
 def tables(cells: Cells) -> dict[str, str]:
     """The blocks of docs/beyond.md by the name of their marker; of `cells`, and of the comparisons that stand alone."""
-    levels = [level for level in LEVELS if seeds_of(cells, level, OURS)]
+    levels = [level for level in LEVELS if seeds_of(cells, level, FINALIST[level])]
     made: dict[str, Callable[[str], str]] = {
         "accuracy": lambda level: accuracy_table(cells, level),
         "differences": lambda level: difference_table(cells, level),
@@ -104,6 +110,7 @@ def tables(cells: Cells) -> dict[str, str]:
         "replay": replay_table(cells),
         "speed": speed_table(cells),
         "seconds": seconds_table(cells, "harder"),
+        "seconds middle": seconds_table(cells, "middle"),
         "updates": updates_table(read("beyond_longer")),
         "experts": experts_table(read("beyond_experts")),
         "pass@k": pass_table(read("beyond_pass_at")["seeds"]),

@@ -15,6 +15,7 @@ from manyminds.summary import of_arm
 
 OURS = "tutored"
 WITH_REPLAY = "tutored_replayed"
+ADAPTIVE = "tutored_adaptive"
 ARMS = {
     "mef": "before RL (warm-up)",
     "grpo_all_experts": "GRPO, all experts",
@@ -24,12 +25,24 @@ ARMS = {
     "meml_published": "MEML-GRPO, published",
     "meml_tuned": "MEML-GRPO, tuned",
     "ampo_plain": "AMPO on the plain prompt",
+    "ampo_adaptive": "AMPO on the plain prompt, adaptive sampling",
     "mef_longer": "longer warm-up",
-    "tutored_replayed": "**tutored RS-GRPO with replay**",
+    ADAPTIVE: "**tutored RS-GRPO with replay, adaptive sampling**",
+    WITH_REPLAY: "**tutored RS-GRPO with replay**",
     "tutors_alone": "**tutors alone, without traces**",
     OURS: "**tutored RS-GRPO**",
 }
-LEVELS = {"weak": "weak warm-up", "demo": "middle warm-up", "strong": "strong warm-up", "harder": "four digits"}
+LEVELS = {
+    "weak": "weak warm-up",
+    "demo": "middle warm-up",
+    "middle": "middle warm-up, fresh seeds",
+    "strong": "strong warm-up",
+    "harder": "four digits",
+}
+FINALIST = {level: ADAPTIVE if level == "middle" else OURS for level in LEVELS}
+"""Which arm a level is about."""
+TIMED = [arm for arm in ARMS if arm not in ("mef", "grpo_all_experts", "rft_plain", "meml_published", "mef_longer")]
+"""Whose way is measured, in tokens and in seconds."""
 EXPERTS = {
     "one": "one",
     "two": "two, a teacher each",
@@ -56,7 +69,7 @@ def together(*found: Mapping[str, Any]) -> Cells:
 
 def beside_ours(cells: Cells) -> Cells:
     """What was run on a level and seed on which ours was: every number is then over the same seeds."""
-    ours = {(level, seed) for level, arm, seed in cells if arm == OURS}
+    ours = {(level, seed) for level, arm, seed in cells if arm == FINALIST[level]}
     return {key: cell for key, cell in cells.items() if (key[0], key[2]) in ours}
 
 
@@ -86,10 +99,14 @@ def accuracy_table(cells: Cells, level: str) -> str:
 
 def comparisons(cells: Cells, level: str) -> dict[str, dict[str, Any]]:
     """What the goal speaks of, by its title: the student against every arm, and against the oracle before training."""
-    rows = {f"plain: ours − {title}": gap(cells, level, (OURS, "plain"), (arm, "plain")) for arm, title in ARMS.items()}
-    rows.pop(f"plain: ours − {ARMS[OURS]}")
-    rows["plain after − oracle before"] = gap(cells, level, (OURS, "plain"), ("mef", "oracle"))
-    rows["oracle after − oracle before"] = gap(cells, level, (OURS, "oracle"), ("mef", "oracle"))
+    ours = FINALIST[level]
+    rows = {
+        f"plain: ours − {title}": gap(cells, level, (ours, "plain"), (arm, "plain"))
+        for arm, title in ARMS.items()
+        if arm != ours
+    }
+    rows["plain after − oracle before"] = gap(cells, level, (ours, "plain"), ("mef", "oracle"))
+    rows["oracle after − oracle before"] = gap(cells, level, (ours, "oracle"), ("mef", "oracle"))
     return {name: one for name, one in rows.items() if one is not None}
 
 
@@ -148,7 +165,7 @@ def tokens_to(cells: Cells, level: str, arm: str, target: float, most: float) ->
 def speed_table(cells: Cells) -> str:
     """How many of MEML-GRPO's tokens each arm needs for the plain accuracy that MEML-GRPO ends with."""
     lines = [f"| tokens to MEML-GRPO's end | {' | '.join(LEVELS.values())} |", "|---|" + "---|" * len(LEVELS)]
-    for arm in ("grpo_plain", "rs_plain", "ampo_plain", "tutors_alone", "tutored_replayed", OURS):
+    for arm in (arm for arm in TIMED if arm != "meml_tuned"):
         shown = []
         for level in LEVELS:
             seeds = sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})
@@ -171,7 +188,7 @@ def seconds_table(cells: Cells, level: str) -> str:
     """
     head = "| arm | seconds in all, MEML-GRPO's = 1 | plain after MEML-GRPO's seconds, % | seed by seed |"
     lines = [head, "|---|---|---|---|"]
-    for arm in ("grpo_plain", "ampo_plain", "meml_tuned", "tutors_alone", OURS):
+    for arm in TIMED:
         if not (seeds := sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})):
             continue
         ends = [cells[level, "meml_tuned", s]["seconds"] for s in seeds]
@@ -189,16 +206,17 @@ def seconds_table(cells: Cells, level: str) -> str:
 
 def family_table(cells: Cells, level: str) -> str:
     """Accuracy by family before and after: what the student gained, and what any prompt could do and can."""
-    seeds = seeds_of(cells, level, OURS)
+    ours = FINALIST[level]
+    seeds = seeds_of(cells, level, ours)
     lines = [
         f"| %, {len(seeds)} seeds | plain before | plain after | any before | any after |",
         "|---|---|---|---|---|",
     ]
-    for family in cells[level, OURS, seeds[0]]["families"]:
+    for family in cells[level, ours, seeds[0]]["families"]:
         shown = [
             f"{100 * fmean(cells[level, arm, s]['families'][family][name] for s in seeds):.1f}"
             for name in ("plain", "any")
-            for arm in ("mef", OURS)
+            for arm in ("mef", ours)
         ]
         lines.append(f"| {family} | {' | '.join(shown)} |")
     return "\n".join(lines)
