@@ -27,7 +27,7 @@ A step asks `questions_per_step` questions under each prompt, as often as `round
 questions; the warm-up is not in this. `--dry-run` says it in answers and bytes for your recipe.
 """
 MARK = "<!-- made by benchmarks/pairs.py -->\n"
-SETS = ("ask", "advantage", "trim", "follow_up", "wants", "refine", "shape", "keeps", "examples", "terms")
+SETS = ("ask", "advantage", "begin", "finish", "follow_up", "wants", "refine", "shape", "keeps", "examples", "terms")
 
 
 def part(name: str) -> Method:
@@ -89,6 +89,7 @@ def costs() -> str:
         takes += (
             ["a forward pass over references or traces"] if any(sets(its, "wants") for its in method.layers) else []
         )
+        takes += ["fewer answers to some questions"] if any(sets(its, "begin") for its in method.layers) else []
         takes += ["more answers to some questions"] if any(sets(its, "follow_up") for its in method.layers) else []
         title = f"`{name}`" if alone else f"`grpo` with `{name}`"
         numbers = (method.base.answers_per_prompt, method.rounds, getattr(method.base, "minibatches", 1))

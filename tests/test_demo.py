@@ -82,7 +82,7 @@ def test_the_arms_differ_in_the_method_alone(finished: tuple[Path, dict[str, Any
     grpo, meml, tutored = (yaml.safe_load((folder / arm / "recipe.yaml").read_text()) for arm in ARMS)
     for other in (grpo, tutored):
         assert {key for key in meml if other[key] != meml[key]} == {"method", "arm"}
-    assert [part["name"] for part in tutored["method"]["with"]] == ["tutored_grpo"]
+    assert [part["name"] for part in tutored["method"]["with"]] == ["tutored_grpo", "replay", "adaptive_sampling"]
     assert tutored["method"]["answers_per_prompt"] == meml["method"]["answers_per_prompt"]
     assert meml["seed"] == 3
     assert (meml["method"]["preset"], grpo["method"]["name"]) == ("tuned", "grpo")

@@ -35,7 +35,11 @@ from manyminds.report.terminal import final_table
 ARMS: dict[str, dict[str, Any]] = {
     "grpo_all_experts": {"name": "grpo"},
     "meml_grpo": {"name": "meml_grpo", "preset": "tuned"},
-    "tutored_rs_grpo": {"name": "rs_grpo", "questions_per_step": 36, "with": [{"name": "tutored_grpo", "stuck": 0.25}]},
+    "tutored_rs_grpo": {
+        "name": "rs_grpo",
+        "questions_per_step": 36,
+        "with": [{"name": "tutored_grpo", "stuck": 0.25}, {"name": "replay"}, {"name": "adaptive_sampling"}],
+    },
 }
 """The ways on from the warm-up. The third is the winner of docs/beyond.md: one prompt, taught by traces."""
 SHARES = {"tutored_rs_grpo": 0.5}

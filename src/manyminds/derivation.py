@@ -24,6 +24,8 @@ def of_training(seen: Preview) -> tuple[str, ...]:
     prompts, rollouts = questions * len(counts), questions * counts.total()
     each = sorted(set(counts.values()))
     answers = f"{each[0]} answers" if len(each) == 1 else f"{each[0]} to {each[-1]} answers"
+    begun = method.ask(asks[0].prompt.question, method.initial_memory(), Progress(1, 0.0))
+    answers = "at most " * any(ask.n < counts[ask.prompt.expert] for ask in begun) + answers
     again = f"; in up to {method.rounds} rounds, where groups are refused" if method.rounds > 1 else ""
     at_once = engine(seen)
     longest = max((len(q.prompt_ids[a.prompt.expert]) for q in seen.questions["train"] for a in asks), default=0)

@@ -57,9 +57,8 @@ def training_step(
     draw = f"{seed}/{progress.step}"
     metrics = Metrics()
 
-    # 1. Experts answer questions, and the answers are judged; having seen them, the method may ask more of a question.
-    #    It may have answers scored under the policy, shape the rewards, and refuse groups it cannot use: those are
-    #    replaced, and count as sampled.
+    # 1. Experts answer questions, and the answers are judged. Having seen them, the method may ask for more, have them
+    #    scored under the policy, shape the rewards, and refuse groups: those are replaced, and count as sampled.
     groups: tuple[Group, ...] = ()
     scores: Scores = {}
     everything: tuple[Rollout, ...] = ()
@@ -67,11 +66,13 @@ def training_step(
         asked = list(islice(questions, method.questions_per_step - len(groups)))
         asks = [ask for question in asked for ask in method.ask(question, memory, progress)]
         place = draw + attempt * "/again"
-        drawn, first = answered(asks, sampler, judge, place)
-        asks = [ask for group in by_question(first) for ask in method.follow_up(group, memory, progress)]
-        again, more = answered(asks, sampler, judge, f"{place}/follow-up")
-        fresh = by_question(first + more)
-        everything += (*drawn, *again)
+        drawn, given = answered(asks, sampler, judge, place)
+        for more, name in ((method.rest, "rest"), (method.follow_up, "follow-up")):
+            asks = [ask for group in by_question(given) for ask in more(group, memory, progress)]
+            further, judged = answered(asks, sampler, judge, f"{place}/{name}")
+            drawn, given = drawn + further, given + judged
+        everything += drawn
+        fresh = by_question(given)
         scores = {**scores, **scored(policy, method.wants(fresh))}
         usable = tuple(g for g in method.shape(fresh, scores, memory, progress) if method.keeps(g, memory))
         metrics.add({"groups/refused": float(len(fresh) - len(usable))})
@@ -101,14 +102,14 @@ def training_step(
 
 def answered(
     asks: Sequence[Ask], sampler: Sampler, judge: Judge, draw: str
-) -> tuple[Sequence[Rollout], tuple[Scored, ...]]:
+) -> tuple[tuple[Rollout, ...], tuple[Scored, ...]]:
     """What the policy answers to the asks, and what the judge makes of it, who may leave answers out.
 
     Raises NotFinite for log-probs that are no numbers.
     """
     if not asks:
         return (), ()
-    drawn = finite(sampler.sample(asks, draw))
+    drawn = tuple(finite(sampler.sample(asks, draw)))
     clock.keep("drawn", drawn)
     return drawn, judge(drawn)
 

@@ -6,8 +6,9 @@
     examples            the base's, and from each part the kinds that no earlier layer makes; memory by layer
     follow_up, wants,   union
     needs
-    trim, shape, refine a chain, base first
-    keeps               all must agree
+    shape, refine       a chain, base first
+    begin               the least
+    keeps, finish       all must agree
 
 A term in place of another is given the old log-probs that the other was given. The base is no part of itself.
 A part "sets" a hook if its class says something else there than GRPO and the neutral Method do.
@@ -32,7 +33,7 @@ from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, R
 
 EXCLUSIVE = ("ask", "advantage")
 PLAIN_TERMS = GRPO().terms(Progress(0, 0.0))
-HOOKS = (*EXCLUSIVE, "trim", "follow_up", "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
+HOOKS = (*EXCLUSIVE, "begin", "finish", "follow_up", "examples", "terms", "shape", "refine", "keeps", "wants", "needs")
 
 
 def sets(part: Method, hook: str) -> bool:
@@ -100,8 +101,9 @@ class Composed:
         learnt from them.
         """
         said = {"ask": self._owners["ask"].name}
-        said |= self._speakers("trim", "follow_up")
-        said["advantage"] = self._owners["advantage"].name
+        said |= self._speakers("begin", "finish", "follow_up")
+        if type(owner := self._owners["advantage"]).advantage is not Method.advantage:
+            said["advantage"] = owner.name
         said |= {f"term {name}": _said(layer, term) for name, (layer, term) in self._terms(Progress(0, 0.0)).items()}
         return said | self._speakers("examples", "shape", "refine", "keeps", "wants")
 
@@ -137,12 +139,26 @@ class Composed:
         return tuple(layer.initial_memory() for layer in self.layers)
 
     def ask(self, question: Question, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
-        owner = self._owners["ask"]
-        own = next(its for layer, its in zip(self.layers, memory, strict=True) if layer is owner)
+        return tuple(replace(ask, n=n) for ask, n in self._begun(question, memory, progress))
+
+    def rest(self, group: Group, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
+        """What is left of the asks about a question, now that its first answers are judged."""
+        given = {answers.prompt.expert: answers for answers in group.answers}
+        layers = tuple(zip(self.layers, memory, strict=True))
+        return tuple(
+            replace(ask, n=ask.n - n)
+            for ask, n in self._begun(group.question, memory, progress)
+            if n < ask.n
+            and (answers := given.get(ask.prompt.expert)) is not None
+            and all(layer.finish(answers, its) for layer, its in layers)
+        )
+
+    def _begun(self, question: Question, memory: tuple[Any, ...], progress: Progress) -> tuple[tuple[Ask, int], ...]:
+        """What is asked about a question, and how many answers to each are drawn at first."""
+        layers = tuple(zip(self.layers, memory, strict=True))
+        owner, own = next((layer, its) for layer, its in layers if layer is self._owners["ask"])
         asks = owner.ask(question, own, progress)
-        for layer, its in zip(self.layers, memory, strict=True):
-            asks = layer.trim(asks, its, progress)
-        return asks
+        return tuple((a, min(a.n, *(layer.begin(a, its, progress) for layer, its in layers))) for a in asks)
 
     def follow_up(self, group: Group, memory: tuple[Any, ...], progress: Progress) -> tuple[Ask, ...]:
         layers = zip(self.layers, memory, strict=True)
@@ -151,7 +167,7 @@ class Composed:
     def asks_if_all_fail(self, question: Question) -> tuple[Ask, ...]:
         """What the first step asks about a question of which every answer is wrong, follow-ups included."""
         memory, start = self.initial_memory(), Progress(1, 0.0)
-        asks = self.ask(question, memory, start)
+        asks = tuple(ask for ask, _ in self._begun(question, memory, start))
         failed = tuple(Answers(ask.prompt, (Scored(Rollout(ask.prompt, (), (), ""), 0.0),) * ask.n) for ask in asks)
         return asks + self.follow_up(Group(question, failed), memory, start)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from manyminds.errors import UserError
 from manyminds.objective import Term
-from manyminds.records import Ask, Group, Lesson, Progress, Question, Scores, Span, Update
+from manyminds.records import Answers, Ask, Group, Lesson, Progress, Question, Scores, Span, Update
 
 
 class Method(BaseModel):
@@ -83,12 +83,16 @@ class Method(BaseModel):
         """Which prompts are answered, how many answers each, drawn how. One owner."""
         return ()
 
-    def trim(self, asks: tuple[Ask, ...], memory: Any, progress: Progress) -> tuple[Ask, ...]:
-        """What of the asks about a question is drawn first; `follow_up` may ask the rest. A chain, in order."""
-        return asks
+    def begin(self, ask: Ask, memory: Any, progress: Progress) -> int:
+        """How many of the answers, 1 or more, are drawn at first; the rest where all `finish`. The least."""
+        return ask.n
+
+    def finish(self, answers: Answers, memory: Any) -> bool:
+        """Whether the rest is drawn of what was begun, its first answers being judged. All must agree."""
+        return True
 
     def follow_up(self, group: Group, memory: Any, progress: Progress) -> tuple[Ask, ...]:
-        """What else is asked about a question once its first answers are judged; they join its group. Union."""
+        """What else is asked about a question once the answers to `ask` are judged; they join its group. Union."""
         return ()
 
     def wants(self, groups: Sequence[Group]) -> tuple[Span, ...]:

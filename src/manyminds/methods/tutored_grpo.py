@@ -73,8 +73,8 @@ class TutoredGRPO(GRPO):
     in the order of `choice`, from tutors who are right more often than the student by `margin` or more. Right `traces`
     come "first": they cost nothing, and tutors are asked where there is none; or "last", where no tutor leads; or
     "never". With `trust` a token of a lesson weighs min(p / p_writer, trust), p the student's probability; a writer
-    whose log-probs are not known counts as certain. `late` delays lessons to this share of the budget; by its end their
-    weight has fallen, linearly, to the share `fade` of `coefficient`.
+    whose log-probs are not known counts as certain. `late` delays lessons to this share of the budget; over
+    the whole of it their weight falls, linearly, to the share `fade` of `coefficient`.
     """
 
     paper: ClassVar[str] = "manyminds, docs/beyond.md"
