@@ -181,14 +181,14 @@ def speed_table(cells: Cells) -> str:
     return "\n".join(lines)
 
 
-def seconds_table(cells: Cells, level: str) -> str:
+def seconds_table(cells: Cells, level: str, arms: Sequence[str] = TIMED) -> str:
     """The plain prompt on validation when each arm has trained as many seconds as MEML-GRPO did in all, seed by seed.
 
     An arm that ended before stays where it was. Only where all of a seed's cells ran on one machine at one time.
     """
     head = "| arm | seconds in all, MEML-GRPO's = 1 | plain after MEML-GRPO's seconds, % | seed by seed |"
     lines = [head, "|---|---|---|---|"]
-    for arm in TIMED:
+    for arm in arms:
         if not (seeds := sorted({*seeds_of(cells, level, "meml_tuned")} & {*seeds_of(cells, level, arm)})):
             continue
         ends = [cells[level, "meml_tuned", s]["seconds"] for s in seeds]
