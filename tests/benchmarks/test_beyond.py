@@ -75,6 +75,32 @@ def test_a_seed_without_ours_is_left_out(load: Load) -> None:
     assert ("demo", "meml_tuned", 2) in cells
 
 
+def test_the_fresh_seeds_are_about_the_finalist(load: Load) -> None:
+    """A seed without it is left out; `tutored` is one of the others there."""
+    arms = {"mef": 0.5, "meml_tuned": 0.75, "tutored_adaptive": 1.0, "tutored_replayed": 0.875}
+    given = [cell(arm, seed, plain) for arm, plain in arms.items() for seed in (1, 2)] + [cell("meml_tuned", 3, 0.0)]
+    tables = load("beyond_tables")
+    cells = tables.beside_ours(
+        tables.together({"cells": [one | {"level": "middle", "seconds": 100.0} for one in given]})
+    )
+    assert {seed for _, _, seed in cells} == {1, 2}
+    rows = tables.comparisons(cells, "middle")
+    assert {name: one["difference"] for name, one in rows.items()} == pytest.approx(
+        {
+            "plain: ours − before RL (warm-up)": 50,
+            "plain: ours − MEML-GRPO, tuned": 25,
+            "plain: ours − **tutored RS-GRPO with replay**": 12.5,
+            "plain after − oracle before": 20,
+            "oracle after − oracle before": 0,
+        }
+    )
+    took = tables.seconds_table(cells, "middle", ["meml_tuned", "tutored_adaptive"]).splitlines()
+    assert [row.split(" | ")[0] for row in took[2:]] == [
+        "| MEML-GRPO, tuned",
+        "| **tutored RS-GRPO with replay, adaptive sampling**",
+    ]
+
+
 def test_experts_before_and_after(load: Load) -> None:
     tables = load("beyond_tables")
     start = [{"num_tokens": 0, "plain": 0.25, "oracle": 0.5}]
