@@ -77,8 +77,8 @@ def dots(axes: Axes, cells: Cells, level: str) -> None:
     panel(axes, list(cells.values()), level, "plain", run, accent=OURS)
     oracle = fmean(value(cells, level, "mef", s, "oracle") for s in seeds_of(cells, level, "mef"))
     axes.axvline(oracle, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_title(f"plain prompt, {LEVELS[level]}", loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("accuracy on test, %; dotted: oracle before RL", fontsize=9, color=MUTED)
+    axes.set_title(LEVELS[level], loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("plain prompt on test, %; dotted: oracle before RL", fontsize=8, color=MUTED)
 
 
 def ways(axes: Axes, cells: Cells, level: str) -> None:
@@ -95,9 +95,9 @@ def ways(axes: Axes, cells: Cells, level: str) -> None:
             at = [most * i / 40 for i in range(41)]
             title = ARMS[arm].replace("*", "")
             axes.plot([t / 1e6 for t in at], curve(cells, level, arm, at), line, color=colour, label=title)
-    axes.set_xlabel("sampled tokens, millions; validation, %", fontsize=9, color=MUTED)
+    axes.set_xlabel("sampled tokens, millions; plain prompt on validation, %", fontsize=8, color=MUTED)
     axes.set_ylim(0, 100)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
     cleared(axes, "both")
 
 

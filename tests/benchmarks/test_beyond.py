@@ -97,7 +97,7 @@ def test_the_fresh_seeds_are_about_the_finalist(load: Load) -> None:
     took = tables.seconds_table(cells, "middle", ["meml_tuned", "tutored_adaptive"]).splitlines()
     assert [row.split(" | ")[0] for row in took[2:]] == [
         "| MEML-GRPO, tuned",
-        "| **tutored RS-GRPO with replay, adaptive sampling**",
+        "| **tutored, replay, adaptive sampling**",
     ]
 
 
@@ -163,8 +163,8 @@ def test_arms_at_the_seconds_that_meml_grpo_took(load: Load) -> None:
     rows = beyond.seconds_table(beyond.together(given), "demo").splitlines()
     assert rows[0].count("|") == rows[2].count("|")
     assert rows[2:] == [
-        "| AMPO on the plain prompt | 0.50 | 100.0 | 100.0 |",
         "| MEML-GRPO, tuned | 1.00 | 100.0 | 100.0 |",
+        "| AMPO on the plain prompt | 0.50 | 100.0 | 100.0 |",
         "| **tutored RS-GRPO** | 2.00 | 50.0 | 50.0 |",
     ]
 
@@ -244,12 +244,18 @@ def test_prose_has_the_committed_figures(load: Load) -> None:
     for level, arm, outcome in (
         ("demo", "tutored", "plain"),
         ("demo", "mef", "oracle"),
+        ("middle", "tutored_adaptive", "plain"),
+        ("middle", "mef", "oracle"),
         ("harder", "tutored", "plain"),
         ("harder", "mef", "oracle"),
         ("harder", "tutors_alone", "plain"),
     ):
         mean = fmean(beyond.value(cells, level, arm, s, outcome) for s in beyond.seeds_of(cells, level, arm))
         assert all(f"{mean:.1f} %" in text for text in prose)
+    fresh = load("beyond_tables").comparisons(cells, "middle")
+    for name in ("MEML-GRPO, tuned", "AMPO on the plain prompt", "longer warm-up"):
+        assert all(shown(fresh[f"plain: ours − {name}"]) in text for text in prose), name
+    assert all(shown(fresh["plain after − oracle before"]) in text.replace(" points [", " [") for text in prose)
     harder = load("beyond_tables").comparisons(cells, "harder")["plain after − oracle before"]
     assert all(shown(harder) in text.replace(" points [", " [") for text in prose)
 
