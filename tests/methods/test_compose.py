@@ -54,6 +54,11 @@ def test_a_base_alone_says_what_it_says() -> None:
     assert composed().initial_memory() == (None,)
 
 
+def test_a_part_is_listed_once() -> None:
+    with pytest.raises(UserError, match="part 'replay' is listed twice; keep one of them"):
+        Composed(build({"name": "grpo", "with": [{"name": "replay"}, {"name": "replay", "rows": 3}]}))
+
+
 # One owner.
 
 

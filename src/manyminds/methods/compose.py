@@ -52,7 +52,10 @@ class Composed:
         self.base = base
         self.layers: tuple[Method, ...] = (base, *base.parts)
         start = Progress(0, 0.0)
+        names = [part.name for part in base.parts]
         for part in base.parts:
+            if names.count(part.name) > 1:
+                raise UserError(f"method.with: part '{part.name}' is listed twice; keep one of them")
             if part.parts:
                 raise UserError(f"method.with: part '{part.name}' has parts of its own; list them all under the base")
             if type(part) is type(base) and any(sets(part, hook) for hook in HOOKS):
