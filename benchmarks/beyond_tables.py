@@ -176,7 +176,9 @@ def speed_table(cells: Cells) -> str:
             both = {key: cell for key, cell in cells.items() if key[2] in seeds}
             (target,) = curve(both, level, "meml_tuned", [most])
             share = tokens_to(both, level, arm, target, most)
-            shown.append("not reached" if share is None else f"{100 * share:.0f} %")
+            few = len(seeds) < len(seeds_of(cells, level, "meml_tuned"))
+            note = f" (of {len(seeds)} seed{'s' * (len(seeds) > 1)})" * few
+            shown.append(("not reached" if share is None else f"{100 * share:.0f} %") + note)
         lines.append(f"| {ARMS[arm]} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
