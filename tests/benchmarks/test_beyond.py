@@ -253,8 +253,10 @@ def test_prose_has_the_committed_figures(load: Load) -> None:
         mean = fmean(beyond.value(cells, level, arm, s, outcome) for s in beyond.seeds_of(cells, level, arm))
         assert all(f"{mean:.1f} %" in text for text in prose)
     fresh = load("beyond_tables").comparisons(cells, "middle")
-    for name in ("MEML-GRPO, tuned", "AMPO on the plain prompt", "longer warm-up"):
+    for name in ("MEML-GRPO, tuned", "AMPO on the plain prompt", "AMPO with adaptive sampling", "longer warm-up"):
         assert all(shown(fresh[f"plain: ours − {name}"]) in text for text in prose), name
+    sampling = load("beyond_tables").gap(cells, "middle", ("ampo_adaptive", "plain"), ("ampo_plain", "plain"))
+    assert all(shown(sampling) in text for text in prose)
     assert all(shown(fresh["plain after − oracle before"]) in text.replace(" points [", " [") for text in prose)
     harder = load("beyond_tables").comparisons(cells, "harder")["plain after − oracle before"]
     assert all(shown(harder) in text.replace(" points [", " [") for text in prose)
