@@ -97,7 +97,7 @@ def test_methods_as_json_is_exactly_the_table() -> None:
         (["steps=many"], ": steps: input should be a valid integer"),
         (["experts=[]"], "there is no expert"),
         (["experts=[{name: a}, {name: a}]"], "two experts have the name 'a'"),
-        (["method={name: grpo, with: [{name: dr_grpo}, {name: dr_grpo}]}"], "both set 'advantage', and only one may"),
+        (["method={name: grpo, with: [{name: dr_grpo}, {name: rloo}]}"], "both set 'advantage', and only one may"),
         (["method.name=grop"], "did you mean 'grpo'?"),
         (["method.experts=[concice]"], "there is no expert 'concice'"),
         (

@@ -50,6 +50,11 @@ def test_prompts_are_called_what_they_are() -> None:
     )
 
 
+def test_answers_that_may_not_be_drawn_are_at_most() -> None:
+    first, *_ = derivation.of_training(seen("method={name: grpo, with: [{name: adaptive_sampling}]}"))
+    assert "36 prompts x at most 8 answers = 288 rollouts a step" in first
+
+
 def test_who_is_asked_again_answers_into_the_same_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DEMO.parents[1] / "examples"))
     first, *_ = derivation.of_training(seen("method={name: grpo, with: [{name: custom_method:AskAgain}]}"))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from manyminds.footprint import Footprint, readable
-from manyminds.methods.compose import Composed
+from manyminds.methods.compose import Composed, sets
 from manyminds.policy.fitting import Room, room
 from manyminds.preview import Preview, asked, engine, warm_up
 from manyminds.records import PLAIN, Ask, Progress
@@ -24,8 +24,8 @@ def of_training(seen: Preview) -> tuple[str, ...]:
     prompts, rollouts = questions * len(counts), questions * counts.total()
     each = sorted(set(counts.values()))
     answers = f"{each[0]} answers" if len(each) == 1 else f"{each[0]} to {each[-1]} answers"
-    begun = method.ask(asks[0].prompt.question, method.initial_memory(), Progress(1, 0.0))
-    answers = "at most " * any(ask.n < counts[ask.prompt.expert] for ask in begun) + answers
+    if any(sets(layer, "begin") for layer in method.layers):
+        answers = f"at most {answers}"
     again = f"; in up to {method.rounds} rounds, where groups are refused" if method.rounds > 1 else ""
     at_once = engine(seen)
     longest = max((len(q.prompt_ids[a.prompt.expert]) for q in seen.questions["train"] for a in asks), default=0)
