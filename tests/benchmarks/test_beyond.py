@@ -255,11 +255,22 @@ def test_prose_has_the_committed_figures(load: Load) -> None:
     fresh = load("beyond_tables").comparisons(cells, "middle")
     for name in ("MEML-GRPO, tuned", "AMPO on the plain prompt", "AMPO with adaptive sampling", "longer warm-up"):
         assert all(shown(fresh[f"plain: ours − {name}"]) in text for text in prose), name
+    took = [100 * tokens_of_one(load("beyond_tables"), cells, seed) for seed in range(150, 160)]
+    assert f"single seeds after {min(took):.0f} to {max(took):.0f} %" in prose[1]
     sampling = load("beyond_tables").gap(cells, "middle", ("ampo_adaptive", "plain"), ("ampo_plain", "plain"))
     assert all(shown(sampling) in text for text in prose)
     assert all(shown(fresh["plain after − oracle before"]) in text.replace(" points [", " [") for text in prose)
     harder = load("beyond_tables").comparisons(cells, "harder")["plain after − oracle before"]
     assert all(shown(harder) in text.replace(" points [", " [") for text in prose)
+
+
+def tokens_of_one(tables: ModuleType, cells: Any, seed: int) -> float:
+    """The share of MEML-GRPO's tokens at which the finalist is where MEML-GRPO ends, on a seed."""
+    its = {key: cell for key, cell in cells.items() if key[2] == seed}
+    most = its["middle", "meml_tuned", seed]["sampled_tokens"]
+    (target,) = tables.curve(its, "middle", "meml_tuned", [most])
+    share: float = tables.tokens_to(its, "middle", tables.ADAPTIVE, target, most)
+    return share
 
 
 def shown(one: dict[str, Any]) -> str:
